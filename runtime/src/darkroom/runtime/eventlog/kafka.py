@@ -1,0 +1,312 @@
+"""The event log on Kafka: the only module that imports confluent_kafka.
+
+Clients are made here, in the process that uses them, never before a fork: a producer does not survive one.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from queue import Empty, LifoQueue
+from time import monotonic
+from typing import Any
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from darkroom.runtime.eventlog.port import Ack, Reader, Record
+from darkroom.schemas.errors import LogUnavailable
+from darkroom.schemas.wire import Headers
+
+_log = logging.getLogger("darkroom.kafka")
+
+_QUEUE_RECORDS_MAX = 10_000
+_POINT_READERS_MAX = 4
+_RECORD_SIZE_BYTES_MAX = 1_000_000
+
+TRUTH = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "unclean.leader.election.enable": "false",
+}
+"""Topic settings of the truth: kept for ever, whole."""
+PASSING = {"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "3600000"}
+"""Topic settings of signs of life: an hour is plenty."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it shall be. `replication`: copies of each partition (3 or more: min ISR 2)."""
+
+    name: str
+    partitions: int
+    replication: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def ensure_topics(bootstrap: str, specs: Sequence[TopicSpec], timeout_s: float) -> None:
+    """Makes the topics that are missing, waiting for the broker up to `timeout_s`.
+
+    Raises LogUnavailable if the broker does not answer in time, ValueError if a topic stands there with another
+    number of partitions (keys would move: that needs a new topic and a copy).
+    """
+    until = monotonic() + timeout_s
+    admin = _admin(bootstrap)
+    while True:
+        try:
+            found = admin.list_topics(timeout=max(0.1, min(2.0, until - monotonic()))).topics
+            missing = [s for s in specs if s.name not in found]
+            for spec in specs:
+                have = len(found[spec.name].partitions) if spec.name in found else spec.partitions
+                if have not in (0, spec.partitions):
+                    raise ValueError(
+                        f"topic {spec.name} has {have} partitions, the settings say {spec.partitions}: "
+                        "set DARKROOM_PARTITIONS to what the topic has, or name a new topic"
+                    )
+            if not missing and all(len(found[s.name].partitions) for s in specs):
+                return
+            for future in admin.create_topics([_new_topic(s) for s in missing]).values():
+                with suppress(
+                    KafkaException
+                ):  # a sibling was quicker, or the broker is not ready: look again
+                    future.result(timeout=max(0.1, until - monotonic()))
+        except KafkaException as error:
+            _log.info("waiting for Kafka at %s: %s", bootstrap, error)
+        if monotonic() > until:
+            raise LogUnavailable(f"Kafka at {bootstrap} did not answer within {timeout_s:g} s")
+        threading.Event().wait(0.1)
+
+
+def _admin(bootstrap: str) -> AdminClient:
+    config: dict[str, Any] = {"bootstrap.servers": bootstrap, "logger": _log}
+    return AdminClient(config)
+
+
+def _new_topic(spec: TopicSpec) -> NewTopic:
+    config = dict(spec.config)
+    if spec.replication >= 3:
+        config["min.insync.replicas"] = "2"
+    return NewTopic(spec.name, spec.partitions, spec.replication, config=config)
+
+
+class KafkaLog:
+    """One topic of a Kafka cluster. `delivery_timeout_s` bounds how long an append may stay undecided."""
+
+    def __init__(
+        self, bootstrap: str, topic: str, *, delivery_timeout_s: float = 5.0, connect_timeout_s: float = 30.0
+    ) -> None:
+        """Raises LogUnavailable if the topic cannot be looked up within `connect_timeout_s`."""
+        self._bootstrap = bootstrap
+        self.topic = topic
+        self._delivery_timeout_s = delivery_timeout_s
+        self._topic_id, self._partitions = self._describe(connect_timeout_s)
+        self._producer: Producer | None = None
+        self._producer_lock = threading.Lock()
+        self._poller: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._asker = Consumer(self._consumer_config())
+        self._point_readers: LifoQueue[Consumer] = LifoQueue(_POINT_READERS_MAX)
+        self._point_slots = threading.BoundedSemaphore(_POINT_READERS_MAX)
+
+    @property
+    def topic_id(self) -> str:
+        return self._topic_id
+
+    @property
+    def partitions(self) -> int:
+        return self._partitions
+
+    def append(self, partition: int, key: bytes, value: bytes, headers: Headers) -> Future[Ack]:
+        future: Future[Ack] = Future()
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                future.set_exception(LogUnavailable(f"the broker did not acknowledge the event: {error}"))
+                return
+            offset = message.offset()
+            future.set_result(Ack(partition, offset if offset is not None and offset >= 0 else None))
+
+        try:
+            self._started_producer().produce(
+                self.topic, value, key, partition, on_delivery=delivered, headers=list(headers)
+            )
+        except BufferError:
+            raise LogUnavailable("too many events are waiting for the broker") from None
+        except KafkaException as error:
+            raise LogUnavailable(f"the event could not be handed to the broker: {error}") from None
+        return future
+
+    def end_offset(self, partition: int, timeout_s: float) -> int:
+        return self._watermarks(partition, timeout_s)[1]
+
+    def first_offset(self, partition: int, timeout_s: float) -> int:
+        return self._watermarks(partition, timeout_s)[0]
+
+    def read_one(self, partition: int, offset: int, timeout_s: float) -> Record:
+        until = monotonic() + timeout_s
+        with self._point_reader(timeout_s) as consumer:
+            consumer.assign([TopicPartition(self.topic, partition, offset)])
+            try:
+                while (left := until - monotonic()) > 0:
+                    message = consumer.poll(left)
+                    record = _record_of(message) if message else None
+                    if record and record.offset == offset:
+                        return record
+                    if record and record.offset > offset:
+                        break
+            finally:
+                consumer.unassign()
+        raise LogUnavailable(f"the record at offset {offset} of partition {partition} could not be read")
+
+    def follow(self, positions: Mapping[int, int]) -> Reader:
+        return _KafkaReader(Consumer(self._consumer_config()), self.topic, positions)
+
+    def close(self, timeout_s: float) -> None:
+        if self._producer is not None:
+            left = self._producer.flush(timeout_s)
+            if left:
+                _log.warning("%d events were not acknowledged before the close", left)
+        self._closing.set()
+        if self._poller is not None:
+            self._poller.join(timeout_s)
+        self._asker.close()
+        with suppress(Empty):
+            while True:
+                self._point_readers.get_nowait().close()
+
+    def _describe(self, timeout_s: float) -> tuple[str, int]:
+        until = monotonic() + timeout_s
+        admin = _admin(self._bootstrap)
+        while True:
+            try:
+                futures = admin.describe_topics(TopicCollection([self.topic]), request_timeout=2.0)
+                found = futures[self.topic].result(timeout=3.0)
+                return str(found.topic_id), len(found.partitions)
+            except (KafkaException, TimeoutError) as error:
+                if monotonic() > until:
+                    raise LogUnavailable(
+                        f"topic {self.topic} at {self._bootstrap} could not be looked up: {error}"
+                    ) from None
+                threading.Event().wait(0.2)
+
+    def _started_producer(self) -> Producer:
+        with self._producer_lock:
+            if self._producer is None:
+                self._producer = Producer(
+                    {
+                        "bootstrap.servers": self._bootstrap,
+                        "enable.idempotence": True,
+                        "acks": "all",
+                        "linger.ms": 0,
+                        "message.timeout.ms": int(self._delivery_timeout_s * 1000),
+                        "queue.buffering.max.messages": _QUEUE_RECORDS_MAX,
+                        "message.max.bytes": _RECORD_SIZE_BYTES_MAX,
+                        "socket.nagle.disable": True,
+                        "logger": _log,
+                    }
+                )
+                self._poller = threading.Thread(
+                    target=self._poll_producer, name="kafka-producer", daemon=True
+                )
+                self._poller.start()
+            return self._producer
+
+    def _poll_producer(self) -> None:
+        producer = self._producer
+        assert producer is not None
+        while not self._closing.is_set():
+            producer.poll(0.1)  # delivery reports are called from here
+
+    def _watermarks(self, partition: int, timeout_s: float) -> tuple[int, int]:
+        try:
+            found = self._asker.get_watermark_offsets(
+                TopicPartition(self.topic, partition), timeout=max(0.01, timeout_s), cached=False
+            )
+        except KafkaException as error:
+            raise LogUnavailable(
+                f"the end of partition {partition} could not be asked for: {error}"
+            ) from None
+        if found is None:
+            raise LogUnavailable(f"the end of partition {partition} was not told within {timeout_s:g} s")
+        return int(found[0]), int(found[1])
+
+    @contextmanager
+    def _point_reader(self, timeout_s: float) -> Iterator[Consumer]:
+        if not self._point_slots.acquire(timeout=timeout_s):
+            raise LogUnavailable("too many single records are being read")
+        try:
+            try:
+                consumer = self._point_readers.get_nowait()
+            except Empty:
+                consumer = Consumer(self._consumer_config())
+            try:
+                yield consumer
+            except BaseException:
+                consumer.close()
+                raise
+            self._point_readers.put_nowait(consumer)
+        finally:
+            self._point_slots.release()
+
+    def _consumer_config(self) -> dict[str, Any]:
+        return {
+            "bootstrap.servers": self._bootstrap,
+            "group.id": "darkroom-unused",  # required by the library; assigned readers never join a group
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 100,
+            "enable.partition.eof": False,
+            "logger": _log,
+        }
+
+
+class _KafkaReader:
+    def __init__(self, consumer: Consumer, topic: str, positions: Mapping[int, int]) -> None:
+        self._consumer = consumer
+        consumer.assign([TopicPartition(topic, p, offset) for p, offset in positions.items()])
+
+    def poll(self, timeout_s: float, records_max: int) -> Sequence[Record]:
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        # poll, then take what is there: consume(n, timeout) would wait for n messages or the whole timeout.
+        rest = self._consumer.consume(records_max - 1, 0) if records_max > 1 else []
+        return [record for message in (first, *rest) if (record := _record_of(message)) is not None]
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+_LOST = {
+    KafkaError._AUTO_OFFSET_RESET,
+    KafkaError.OFFSET_OUT_OF_RANGE,
+    KafkaError.UNKNOWN_TOPIC_ID,
+    KafkaError.INCONSISTENT_TOPIC_ID,
+}
+
+
+def _record_of(message: Message) -> Record | None:
+    """The record of a message; None for a passing error, which the client mends by itself."""
+    error = message.error()
+    if error is not None:
+        if error.code() in _LOST or error.fatal():
+            raise LogUnavailable(f"a position in the log is lost: {error.str()}")
+        _log.info("reading the log: %s", error.str())
+        return None
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None and offset is not None
+    raw: list[tuple[str, Any]] = list(message.headers() or [])  # type: ignore[arg-type]
+    headers = [(name, value if isinstance(value, bytes) else b"") for name, value in raw]
+    return Record(partition, offset, message.key(), message.value(), headers, message.timestamp()[1])

@@ -1,0 +1,70 @@
+"""What Darkroom needs of a log, and nothing more. `conformance.py` holds every adapter to it."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from darkroom.schemas.wire import Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it stands in the log. `timestamp_ms`: milliseconds since 1970, as the producer set it."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The broker has the record, for good. `offset` is None where the broker only said that it has it."""
+
+    partition: int
+    offset: int | None
+
+
+class Reader(Protocol):
+    """A position in some partitions that moves forward."""
+
+    def poll(self, timeout_s: float, records_max: int) -> Sequence[Record]:
+        """The next records, in order within each partition: what is there, or after at most `timeout_s`
+        nothing. Raises LogUnavailable if a position is lost (never a silent jump)."""
+
+    def close(self) -> None:
+        """Gives up the reader's connections."""
+
+
+class EventLog(Protocol):
+    """One topic with a fixed number of partitions."""
+
+    @property
+    def topic_id(self) -> str:
+        """Identity of this very topic: another one after it was deleted and made again."""
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the topic has."""
+
+    def append(self, partition: int, key: bytes, value: bytes, headers: Headers) -> Future[Ack]:
+        """Appends a record. The future raises LogUnavailable when the broker did not acknowledge it in time;
+        whether it landed is then unknown. Raises LogUnavailable at once if too much is under way."""
+
+    def end_offset(self, partition: int, timeout_s: float) -> int:
+        """The offset that the next record will get, asked of the broker now. Raises LogUnavailable."""
+
+    def first_offset(self, partition: int, timeout_s: float) -> int:
+        """The offset of the first record that is still there. Raises LogUnavailable."""
+
+    def read_one(self, partition: int, offset: int, timeout_s: float) -> Record:
+        """The record at an offset. Raises LogUnavailable (also if there is none)."""
+
+    def follow(self, positions: Mapping[int, int]) -> Reader:
+        """A reader that starts at the given offset of each partition."""
+
+    def close(self, timeout_s: float) -> None:
+        """Waits for what is under way, then gives up all connections."""

@@ -1,0 +1,67 @@
+"""Fresh ids, derived ids, and position tokens."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import uuid_utils
+
+_NAMESPACE = uuid5(NAMESPACE_URL, "urn:darkroom:id")
+
+
+def new_id() -> str:
+    """A UUIDv7: unique, and sorted roughly by time."""
+    return str(uuid_utils.uuid7())
+
+
+def derived_id(*parts: str) -> str:
+    """The same UUIDv5 for the same parts, on every instance."""
+    return str(uuid5(_NAMESPACE, "\x1f".join(parts)))
+
+
+def job_id_of(tenant: str, idempotency_key: str) -> str:
+    """The id of the job that is created under a key."""
+    return derived_id("job", tenant, idempotency_key)
+
+
+def command_id_of(tenant: str, resource: str, idempotency_key: str) -> str:
+    """The id of a command under a key; a key belongs to one resource of one tenant."""
+    return derived_id("command", tenant, resource, idempotency_key)
+
+
+def parse_uuid(text: str) -> str | None:
+    """The canonical form of a UUID, or None if `text` is not one in that form (of either case)."""
+    try:
+        canonical = str(UUID(text))
+    except ValueError:
+        return None
+    return canonical if canonical == text.lower() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a topic: the offset of one event in one partition. Its token is opaque to clients."""
+
+    topic_id: str
+    partition: int
+    offset: int
+
+    def token(self) -> str:
+        return (
+            base64.urlsafe_b64encode(f"1.{self.partition}.{self.offset}.{self.topic_id}".encode())
+            .decode()
+            .rstrip("=")
+        )
+
+    @classmethod
+    def parse(cls, token: str) -> "Position":
+        """Raises ValueError for what is no token of ours."""
+        try:
+            text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+            version, partition, offset, topic_id = text.split(".", 3)
+        except (binascii.Error, ValueError):
+            raise ValueError("not a position token") from None
+        if version != "1" or not (partition.isdigit() and offset.isdigit()) or not topic_id:
+            raise ValueError("not a position token")
+        return cls(topic_id, int(partition), int(offset))

@@ -1,0 +1,55 @@
+"""How a service without an HTTP API lives: signals, and the health port."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Readiness = Callable[[], str | None]
+"""None if ready, otherwise why not."""
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM or SIGINT sets. Call it in the main thread."""
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return stopping
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass  # probes every second would drown the log
+
+
+def serve_health(host: str, port: int, readiness: Readiness) -> WSGIServer | None:
+    """Serves /health/live, /health/ready and /metrics from a daemon thread; port 0 means none. Close the
+    result with `shutdown()`."""
+    if port == 0:
+        return None
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
+            return [generate_latest()]
+        reason = {"/health/live": None, "/health/ready": readiness()}.get(path, "no such page")
+        if path not in ("/health/live", "/health/ready"):
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+        elif reason:
+            start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("Retry-After", "1")])
+        else:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+        return [(reason or "ok").encode()]
+
+    server = make_server(host, port, app, handler_class=_Quiet)
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    return server

@@ -1,0 +1,52 @@
+"""Logs as JSON lines (or for a console), and the trace context of W3C."""
+
+import logging
+import re
+import sys
+
+import structlog
+import uuid_utils
+
+_TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
+
+
+def configure_logging(style: str, service: str) -> None:
+    """Sends structlog and the standard library's logs to standard error, one line each. `style`: json or
+    console."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+def continued_trace(traceparent: str | None) -> str:
+    """The caller's trace context, or a new one if it gave none that is valid (W3C Trace Context, version 00)."""
+    if traceparent and _TRACEPARENT.match(traceparent):
+        return traceparent
+    return f"00-{uuid_utils.uuid4().hex}-{uuid_utils.uuid4().hex[:16]}-01"

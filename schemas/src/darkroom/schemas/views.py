@@ -1,0 +1,240 @@
+"""The read documents: their shapes, where they stand, and their indexes as data. Projector and query API share
+this and nothing else.
+
+A read model lives in generations: collection `<model>_g<n>`. Which one is read is said by one document per read
+model in `generations`. A projector's progress is one checkpoint document per read model, generation and partition.
+"""
+
+from datetime import datetime
+from typing import Any, NotRequired, TypedDict
+
+GENERATIONS = "generations"
+CHECKPOINTS = "checkpoints"
+QUARANTINE = "quarantine"
+
+JOB_READ_MODELS = ("jobs", "runs", "history", "stats")
+"""Folded from the jobs topic, in this order, in one transaction."""
+MODEL_READ_MODELS = ("models",)
+READ_MODELS = JOB_READ_MODELS + MODEL_READ_MODELS
+
+FOLD_VERSIONS = {"jobs": 1, "runs": 1, "history": 1, "stats": 1, "models": 1}
+"""Raise one whenever its fold or shape changes: the projector then asks for a replay."""
+
+TIMELINE_ENTRIES_MAX = 200
+"""Entries kept in a job's document (the newest); the whole history stands in `history`."""
+HISTORY_CHUNK_EVENTS = 50
+"""Events per history document."""
+
+INDEXES: dict[str, list[list[tuple[str, int]]]] = {
+    "jobs": [
+        [("tenant", 1), ("created_at", -1), ("_id", -1)],
+        [("tenant", 1), ("status", 1), ("created_at", -1), ("_id", -1)],
+        [("tenant", 1), ("model.name", 1), ("created_at", -1), ("_id", -1)],
+        [("tenant", 1), ("labels", 1), ("created_at", -1), ("_id", -1)],
+    ],
+    "runs": [[("job", 1), ("run", 1)]],
+    "history": [[("job", 1), ("chunk", 1)], [("partition", 1), ("last", 1)]],
+    "stats": [],
+    "models": [],
+}
+"""Secondary indexes: each is used by a query of the query API."""
+
+
+def collection(read_model: str, generation: int) -> str:
+    """Name of the collection that holds one generation of a read model."""
+    return f"{read_model}_g{generation}"
+
+
+def checkpoint_id(read_model: str, generation: int, partition: int) -> str:
+    return f"{read_model}:g{generation}:p{partition}"
+
+
+class Generation(TypedDict):
+    """`_id` is the read model's name. `live` is what readers read; `kept` is carried on for a rollback;
+    `building` is being made by a replay. `fold_versions` maps str(generation) to the fold that made it."""
+
+    _id: str
+    live: int
+    kept: list[int]
+    building: int | None
+    fold_versions: dict[str, int]
+
+
+class Checkpoint(TypedDict):
+    """How far one generation has folded one partition: `next` is the offset of the next event. `end_seen` is the
+    end offset that its projector last saw, at `end_seen_at` (UTC)."""
+
+    _id: str
+    read_model: str
+    generation: int
+    partition: int
+    topic: str
+    topic_id: str
+    next: int
+    end_seen: int
+    end_seen_at: datetime
+
+
+class Attempt(TypedDict):
+    """One try at a run. `outcome`: running, succeeded, failed, expired or cancelled."""
+
+    attempt: int
+    executor: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    reason: dict[str, str] | None
+
+
+class Run(TypedDict):
+    """One execution of a job. Times are those of its events. `timing` holds milliseconds by stage."""
+
+    run: int
+    status: str
+    model: dict[str, str]
+    inputs: list[dict[str, Any]]
+    parameters: dict[str, Any]
+    deadline_s: float
+    max_attempts: int
+    requested_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    attempts: list[Attempt]
+    progress: dict[str, int] | None
+    results: list[dict[str, Any]] | None
+    results_blob: dict[str, Any] | None
+    error: dict[str, str] | None
+    timing: dict[str, float] | None
+    provenance: dict[str, Any] | None
+
+
+class TimelineEntry(TypedDict):
+    """One event in a job's timeline, without its data. `status`: where the job stood after it."""
+
+    offset: int
+    id: str
+    type: str
+    version: int
+    time: datetime
+    status: str
+    void: bool
+
+
+class Job(TypedDict):
+    """`_id` is the job id. `position` is the offset of the last accepted event in `partition`; `labels` are
+    "key:value" strings; `run` is the latest run, None before the first. A deleted job keeps only its tombstone:
+    inputs, labels, spec and run are emptied."""
+
+    _id: str
+    tenant: str
+    partition: int
+    position: int
+    version: int
+    last_event_id: str
+    status: str
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+    labels: list[str]
+    model: dict[str, str]
+    inputs: list[dict[str, Any]]
+    spec: dict[str, Any]
+    run: Run | None
+    event_count: int
+    void_count: int
+    timeline: list[TimelineEntry]
+
+
+class RunDocument(Run):
+    """`_id` is "<job>:<run>"."""
+
+    _id: str
+    job: str
+    tenant: str
+    partition: int
+    position: int
+
+
+class HistoryEntry(TypedDict):
+    """One event as it stands in the log: `event` is the raw CloudEvents JSON."""
+
+    offset: int
+    void: bool
+    type: str
+    status: str
+    event: str
+
+
+class History(TypedDict):
+    """`_id` is "<job>:<chunk>"; `first` and `last` are the offsets of its first and last entries."""
+
+    _id: str
+    job: str
+    tenant: str
+    partition: int
+    chunk: int
+    first: int
+    last: int
+    entries: list[HistoryEntry]
+
+
+class Stats(TypedDict):
+    """Per hour (UTC), model and partition; summed on reading. `_id` is "<hour>|<name>@<version>|p<partition>".
+    `events` counts accepted events by short type; durations are sums in milliseconds over `finished` runs."""
+
+    _id: str
+    tenant: str
+    partition: int
+    hour: datetime
+    model: str
+    model_version: str
+    events: dict[str, int]
+    void: int
+    finished: int
+    queued_ms: float
+    running_ms: float
+    inference_ms: float
+
+
+class ModelVersion(TypedDict):
+    """One version in the catalogue: its description as registered, and `status` active or retired."""
+
+    version: str
+    status: str
+    digest: str
+    kind: str
+    runtime: str
+    source: dict[str, Any]
+    artifact: dict[str, Any]
+    input: dict[str, Any]
+    output: dict[str, Any]
+    labels: dict[str, Any]
+    registered_at: datetime
+    retired_at: datetime | None
+
+
+class Model(TypedDict):
+    """`_id` is the model's name; versions stand in the order of their registration."""
+
+    _id: str
+    tenant: str
+    partition: int
+    position: int
+    version: int
+    last_event_id: str
+    versions: list[ModelVersion]
+
+
+class Quarantined(TypedDict):
+    """A record that no fold could read, raw. `_id` is "<topic>:p<partition>:<offset>"."""
+
+    _id: str
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    headers: list[tuple[str, bytes]]
+    value: bytes | None
+    reason: str
+    job: NotRequired[str]
