@@ -23,7 +23,7 @@ class Catalogue:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._heads: dict[str, ModelHead] = {}
-        self._positions = {p: 0 for p in range(log.partitions)}
+        self._positions = dict.fromkeys(range(log.partitions), 0)
 
     def positions(self) -> Mapping[int, int]:
         return dict(self._positions)

@@ -2,10 +2,12 @@
 
 Heads, remembered commands and next offsets change in one transaction. The file is stamped with the topic's
 identity, its partition count and the fold's version; if any differs, or the file is ahead of the log, it is
-thrown away and filled again from the log.
+thrown away and filled again from the log. One process at a time has it, held by a lock on a file beside it.
 """
 
+import fcntl
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +18,7 @@ from typing import Any
 from darkroom.runtime.eventlog.port import EventLog, Record
 from darkroom.runtime.tail import Verdict
 from darkroom.schemas.chain import Guard, accepts, partition_of
-from darkroom.schemas.errors import Undecodable
+from darkroom.schemas.errors import StoreUnavailable, Undecodable
 from darkroom.schemas.job import Head, Outcome, Status, evolve
 from darkroom.schemas.wire import read_guard
 
@@ -38,7 +40,7 @@ CREATE TABLE heads (
     create_command_id TEXT NOT NULL, create_hash TEXT NOT NULL, origin_offset INTEGER NOT NULL,
     request_offset INTEGER NOT NULL, last_offset INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX active ON heads (partition) WHERE status IN ('queued', 'running');
+CREATE INDEX active ON heads (partition, request_offset) WHERE status IN ('queued', 'running');
 CREATE TABLE commands (
     partition INTEGER NOT NULL, offset INTEGER NOT NULL, command_id TEXT NOT NULL, request_hash TEXT NOT NULL,
     version INTEGER NOT NULL, status TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (partition, offset)
@@ -67,11 +69,17 @@ class HeadStore:
         self, path: Path | str, log: EventLog, on_folded: Callable[[Sequence[Folded]], None] | None = None
     ) -> None:
         """`path` may be ":memory:". `on_folded` is called in the tail's thread, after the commit. Raises
-        LogUnavailable if the log cannot be asked how far it reaches."""
+        LogUnavailable if the log cannot be asked how far it reaches, StoreUnavailable if another process has
+        the file."""
         self._partitions = log.partitions
         self._on_folded = on_folded
         self._lock = threading.Lock()
-        self._db = self._open(path, log)
+        self._file_lock = _lock_file(path)
+        try:
+            self._db = self._open(path, log)
+        except BaseException:
+            self._unlock_file()
+            raise
         self._positions = dict(self._db.execute("SELECT partition, next_offset FROM positions"))
 
     def positions(self) -> Mapping[int, int]:
@@ -93,13 +101,13 @@ class HeadStore:
             ).fetchone()
         return Outcome(row[0], row[1], row[2], row[3], Status(row[4]), row[5]) if row else None
 
-    def active(self, partition: int) -> list[tuple[str, Head]]:
-        """The jobs of a partition that are queued or running."""
+    def active(self, partition: int, limit: int = 1_000) -> list[tuple[str, Head]]:
+        """The jobs of a partition that are queued or running, those requested first in front."""
         with self._lock:
             rows = self._db.execute(
                 f"SELECT job, {_HEAD_COLUMNS} FROM heads WHERE partition = ? "
-                "AND status IN ('queued', 'running')",
-                (partition,),
+                "AND status IN ('queued', 'running') ORDER BY request_offset LIMIT ?",
+                (partition, limit),
             ).fetchall()
         return [(row[0], _head(row[1:])) for row in rows]
 
@@ -122,6 +130,12 @@ class HeadStore:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+            self._unlock_file()
+
+    def _unlock_file(self) -> None:
+        if self._file_lock is not None:
+            os.close(self._file_lock)
+            self._file_lock = None
 
     def _fold(self, record: Record, folded: list[Folded]) -> list[Verdict]:
         try:
@@ -154,9 +168,7 @@ class HeadStore:
             ),
         )
         folded.append(Folded(record, guard, head))
-        outcome = Outcome(
-            guard.command_id, guard.request_hash, record.offset, head.version, head.status, head.run
-        )
+        outcome = Outcome(guard.command_id, guard.request_hash, record.offset, head.version, head.status, head.run)
         return [Verdict(record.partition, record.offset, guard.event_id, True, outcome)]
 
     def _forget_old(self, partitions: Iterable[int]) -> None:
@@ -168,7 +180,6 @@ class HeadStore:
     def _open(self, path: Path | str, log: EventLog) -> sqlite3.Connection:
         stamp = (log.topic_id, log.partitions, FOLD_VERSION)
         if str(path) != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
             db = _reopen(path, stamp, log)
             if db is not None:
                 return db
@@ -180,6 +191,21 @@ class HeadStore:
             db.execute("INSERT INTO stamp VALUES (?, ?, ?)", stamp)
             db.executemany("INSERT INTO positions VALUES (?, 0)", [(p,) for p in range(log.partitions)])
         return db
+
+
+def _lock_file(path: Path | str) -> int | None:
+    """Two processes that fold into one file would each find the other's events void. A dead process holds no
+    lock, however it died."""
+    if str(path) == ":memory:":
+        return None
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StoreUnavailable(f"the heads file {path} is in use by another process") from None
+    return descriptor
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:
@@ -194,6 +220,7 @@ def _reopen(path: Path | str, stamp: tuple[str, int, int], log: EventLog) -> sql
     """The file's connection if it belongs to this log and does not know more than the log holds."""
     if not Path(path).exists():
         return None
+    db = None
     try:
         db = _connect(path)
         if db.execute("SELECT topic_id, partitions, fold_version FROM stamp").fetchall() == [stamp]:
@@ -201,10 +228,13 @@ def _reopen(path: Path | str, stamp: tuple[str, int, int], log: EventLog) -> sql
             if set(positions) == set(range(log.partitions)) and all(
                 offset <= log.end_offset(p, 5.0) for p, offset in positions.items()
             ):
-                return db
-        db.close()
+                usable, db = db, None
+                return usable
     except sqlite3.DatabaseError as error:
         _log.warning("the heads file %s cannot be used: %s", path, error)
+    finally:
+        if db is not None:
+            db.close()
     _log.info("the heads file %s belongs to another log or fold: rebuilding it", path)
     return None
 

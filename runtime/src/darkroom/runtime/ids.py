@@ -2,11 +2,13 @@
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import uuid_utils
 
+_TOKEN = re.compile(r"1\.([0-9]{1,6})\.([0-9]{1,18})\.([\x21-\x7e]{1,100})")  # numbers that any database holds
 _NAMESPACE = uuid5(NAMESPACE_URL, "urn:darkroom:id")
 
 
@@ -59,9 +61,9 @@ class Position:
         """Raises ValueError for what is no token of ours."""
         try:
             text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
-            version, partition, offset, topic_id = text.split(".", 3)
         except (binascii.Error, ValueError):
             raise ValueError("not a position token") from None
-        if version != "1" or not (partition.isdigit() and offset.isdigit()) or not topic_id:
+        found = _TOKEN.fullmatch(text)
+        if found is None:
             raise ValueError("not a position token")
-        return cls(topic_id, int(partition), int(offset))
+        return cls(found[3], int(found[1]), int(found[2]))

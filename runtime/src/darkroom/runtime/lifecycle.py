@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
 from types import FrameType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -30,6 +31,10 @@ class _Quiet(WSGIRequestHandler):
         pass  # probes every second would drown the log
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True  # a readiness check that waits for a broker must not hold back liveness
+
+
 def serve_health(host: str, port: int, readiness: Readiness) -> WSGIServer | None:
     """Serves /health/live, /health/ready and /metrics from a daemon thread; port 0 means none. Close the
     result with `shutdown()`."""
@@ -41,15 +46,18 @@ def serve_health(host: str, port: int, readiness: Readiness) -> WSGIServer | Non
         if path == "/metrics":
             start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
             return [generate_latest()]
-        reason = {"/health/live": None, "/health/ready": readiness()}.get(path, "no such page")
-        if path not in ("/health/live", "/health/ready"):
+        reason = None
+        if path == "/health/ready":
+            reason = readiness()
+        elif path != "/health/live":
             start_response("404 Not Found", [("Content-Type", "text/plain")])
-        elif reason:
+            return [b"no such page"]
+        if reason:
             start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("Retry-After", "1")])
         else:
             start_response("200 OK", [("Content-Type", "text/plain")])
         return [(reason or "ok").encode()]
 
-    server = make_server(host, port, app, handler_class=_Quiet)
+    server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server

@@ -3,18 +3,25 @@
 import logging
 import re
 import sys
+from typing import Any
 
 import structlog
 import uuid_utils
 
-_TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def configure_logging(style: str, service: str) -> None:
     """Sends structlog and the standard library's logs to standard error, one line each. `style`: json or
     console."""
+
+    def named(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event["service"] = service  # not a context variable: threads started later would not have it
+        return event
+
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        named,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -42,11 +49,10 @@ def configure_logging(style: str, service: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
 
 
 def continued_trace(traceparent: str | None) -> str:
     """The caller's trace context, or a new one if it gave none that is valid (W3C Trace Context, version 00)."""
-    if traceparent and _TRACEPARENT.match(traceparent):
+    if traceparent and _TRACEPARENT.fullmatch(traceparent):
         return traceparent
     return f"00-{uuid_utils.uuid4().hex}-{uuid_utils.uuid4().hex[:16]}-01"

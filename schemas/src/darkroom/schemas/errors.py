@@ -7,6 +7,7 @@ DarkroomError
 │   ├── TailBehind       this instance has not read far enough to decide
 │   ├── StoreUnavailable the database or blob store does not answer
 │   └── ReadModelBehind  the read model has not reached the position that was asked for
+├── BlobMissing          the blob store holds no such digest (a KeyError, too)
 ├── Refused              a command that may not take effect; carries the refusal
 └── BadMedia             a picture that cannot be used; carries a problem name
 """
@@ -42,6 +43,13 @@ class StoreUnavailable(Unavailable):
 
 class ReadModelBehind(Unavailable):
     """The read model has not reached a position within the wait."""
+
+
+class BlobMissing(DarkroomError, KeyError):
+    """The blob store holds nothing under a digest."""
+
+    def __str__(self) -> str:  # KeyError would show the repr
+        return Exception.__str__(self)
 
 
 class Refused(DarkroomError):

@@ -6,11 +6,17 @@ JSON Schema, AsyncAPI and OpenAPI are made from these. Data is a plain JSON obje
 from dataclasses import asdict
 from typing import Any
 
-from darkroom.schemas import job, model
-from darkroom.schemas.errors import Undecodable
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
-DIGEST = validate.Regexp(r"^sha256:[0-9a-f]{64}$", error="Not a digest of the form sha256:<64 hex digits>.")
+from darkroom.schemas import job, model
+from darkroom.schemas.errors import Undecodable
+
+DIGEST = [
+    validate.Length(equal=71),  # `$` alone would let a newline follow
+    validate.Regexp(r"^sha256:[0-9a-f]{64}$", error="Not a digest of the form sha256:<64 hex digits>."),
+]
+INTEGER_MAX = 2**53 - 1
+"""What every JSON reader and every database holds exactly."""
 
 
 class Strict(Schema):
@@ -33,14 +39,32 @@ class Tuple(fields.List[Any]):
         return tuple(super()._deserialize(*args, **more))
 
 
+class Number(fields.Float):
+    """A JSON number, never NaN or infinite, and never read from a string."""
+
+    def _deserialize(self, value: Any, *args: Any, **more: Any) -> Any:
+        if not isinstance(value, int | float):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, *args, **more)
+
+
+class Truth(fields.Boolean):
+    """A JSON boolean; 0 and 1 are none."""
+
+    def _deserialize(self, value: Any, *args: Any, **more: Any) -> Any:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 def integer(minimum: int = 0, **more: Any) -> fields.Integer:
     """A JSON integer of at least `minimum`, never rounded from a fraction."""
-    return fields.Integer(required=True, strict=True, validate=validate.Range(min=minimum), **more)
+    return fields.Integer(required=True, strict=True, validate=validate.Range(min=minimum, max=INTEGER_MAX), **more)
 
 
 def number(**more: Any) -> fields.Float:
     """A JSON number, never NaN or infinite."""
-    return fields.Float(required=True, allow_nan=False, **more)
+    return Number(required=True, allow_nan=False, **more)
 
 
 def text(**more: Any) -> fields.String:
@@ -90,7 +114,7 @@ class CreatedSchema(Strict):
     makes = job.Created
     spec = fields.Nested(RunSpecSchema, required=True)
     labels = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
-    execute = fields.Boolean(required=True, truthy={True}, falsy={False})
+    execute = Truth(required=True)
 
 
 class ExecutionRequestedSchema(Strict):
@@ -123,7 +147,7 @@ class ExecutionSucceededSchema(Strict):
     attempt = integer(1)
     results = Tuple(fields.Dict(keys=fields.String()), required=True)
     results_blob = fields.Nested(BlobRefSchema, required=True, allow_none=True)
-    timing = fields.Dict(keys=fields.String(), values=fields.Float(allow_nan=False), required=True)
+    timing = fields.Dict(keys=fields.String(), values=Number(allow_nan=False), required=True)
     provenance = fields.Dict(keys=fields.String(), required=True)
 
 
@@ -191,6 +215,24 @@ MODEL_SCHEMAS: dict[str, Strict] = {
     "darkroom.model.retired.v1": RetiredSchema(),
 }
 SCHEMAS: dict[str, Strict] = JOB_SCHEMAS | MODEL_SCHEMAS
+
+
+class AttemptSchema(Strict):
+    job = text()
+    run = integer(1)
+    attempt = integer(1)
+
+
+class HeartbeatSchema(Strict):
+    """An executor's sign of life: passing, in no chain, and on a topic of its own."""
+
+    executor = text()
+    attempts = fields.List(fields.Nested(AttemptSchema), required=True)
+    lease_s = number()
+
+
+HEARTBEAT = "darkroom.executor.heartbeat.v1"
+HEARTBEAT_SCHEMA = HeartbeatSchema()
 
 _TYPE_OF: dict[type, str] = {schema.makes: name for name, schema in SCHEMAS.items()}
 

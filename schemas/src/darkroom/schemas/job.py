@@ -244,12 +244,11 @@ _STATUS_AFTER = {
 
 def status_after(before: Status | None, guard: Guard) -> Status:
     """The job's status after an accepted event. A type that this code does not know leaves it as it was."""
-    kind = short_type(guard.type)
-    if before is None or kind == "created":
+    if before is None:
         return Status.QUEUED if guard.run > 0 else Status.CREATED
     if before is Status.DELETED:
         return before
-    return _STATUS_AFTER.get(kind, before)
+    return _STATUS_AFTER.get(short_type(guard.type), before)
 
 
 def evolve(head: Head | None, guard: Guard, offset: int) -> Head:

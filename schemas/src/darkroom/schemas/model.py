@@ -50,13 +50,17 @@ ModelEvent = Registered | Retired
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One version in the catalogue; `outcome_*` tell what its registration was, for a repeated command."""
+    """One version in the catalogue. `request_hash`, `offset` and `chain_version` are those of its registration,
+    the `retired_*` of its retirement: what a repeated command is answered with."""
 
     description: Description
     retired: bool
     request_hash: str
     offset: int
     chain_version: int
+    retired_by: str = ""
+    retired_offset: int = -1
+    retired_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,15 @@ def evolve(head: ModelHead, guard: Guard, event: ModelEvent | None, offset: int)
     match event:
         case Registered(description=description):
             entries.pop(description.version, None)
-            entries[description.version] = Entry(
-                description, False, guard.request_hash, offset, guard.version
-            )
+            entries[description.version] = Entry(description, False, guard.request_hash, offset, guard.version)
         case Retired(version=version) if version in entries:
-            entries[version] = replace(entries[version], retired=True)
+            entries[version] = replace(
+                entries[version],
+                retired=True,
+                retired_by=guard.command_id,
+                retired_offset=offset,
+                retired_version=guard.version,
+            )
         case _:
             pass
     return ModelHead(guard.tenant, guard.version, guard.event_id, offset, entries)
@@ -141,6 +149,8 @@ def decide(head: ModelHead, command: ModelCommand, identity: Identity) -> ModelE
             entry = head.entries.get(version)
             if entry is None:
                 return Refusal(Why.UNKNOWN, f"There is no model {name}@{version}.")
+            if entry.retired and identity.keyed and entry.retired_by == identity.command_id:
+                return AlreadySo(entry.retired_offset, entry.retired_version)
             if entry.retired:
                 return Refusal(Why.DELETED, f"Model {name}@{version} is already retired.")
             return Retired(name, version)

@@ -4,6 +4,7 @@ given(created()).when(job.Cancel()).then(job.Cancelled(run=1))
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from darkroom.schemas import eventdata, job
 from darkroom.schemas.chain import Guard, accepts
@@ -68,3 +69,28 @@ class Scenario:
 def given(*events: job.Event) -> Scenario:
     """A job with this past (none: an unknown job)."""
     return Scenario(events)
+
+
+DIGEST = "sha256:" + "ab" * 32
+SPEC = job.RunSpec(
+    model=job.ModelRef("shapes-classifier", "1", DIGEST),
+    inputs=(job.Media(DIGEST, "image/png", 1234, 64, 48),),
+    parameters={"top_k": 5},
+    deadline_s=60.0,
+    max_attempts=3,
+)
+PROBLEM = job.Problem("urn:darkroom:problem:model-crashed", "The model crashed", "Signal 11.")
+RESULTS: tuple[dict[str, Any], ...] = (
+    {"input": 0, "kind": "classification", "classes": [{"index": 1, "label": "circle", "score": 0.75}]},
+)
+TIMING = {"queued_ms": 1.5, "running_ms": 20.0}
+PROVENANCE = {"model": {"name": "shapes-classifier", "version": "1", "digest": DIGEST}}
+
+CREATED = job.Created(SPEC, {"batch": "42"}, execute=False)
+QUEUED = job.Created(SPEC, {"batch": "42"}, execute=True)
+STARTED = job.ExecutionStarted(1, 1, "executor-1", 15.0)
+PROGRESSED = job.ExecutionProgressed(1, 1, "executor-1", 15.0, 1, 2)
+SUCCEEDED = job.ExecutionSucceeded(1, 1, RESULTS, None, TIMING, PROVENANCE)
+FAILED = job.ExecutionFailed(1, 1, PROBLEM)
+EXPIRED = job.AttemptExpired(1, 1, PROBLEM)
+"""Events of a job's first run and attempt, with data that every reader accepts."""

@@ -23,7 +23,9 @@ FOLD_VERSIONS = {"jobs": 1, "runs": 1, "history": 1, "stats": 1, "models": 1}
 TIMELINE_ENTRIES_MAX = 200
 """Entries kept in a job's document (the newest); the whole history stands in `history`."""
 HISTORY_CHUNK_EVENTS = 50
-"""Events per history document."""
+"""Events per history document, at most."""
+HISTORY_CHUNK_SIZE_BYTES_MAX = 4 * 2**20
+"""Bytes of raw events per history document, at most (one larger event stands alone); BSON's limit is 16 MiB."""
 
 INDEXES: dict[str, list[list[tuple[str, int]]]] = {
     "jobs": [
@@ -124,7 +126,9 @@ class TimelineEntry(TypedDict):
 class Job(TypedDict):
     """`_id` is the job id. `position` is the offset of the last accepted event in `partition`; `labels` are
     "key:value" strings; `run` is the latest run, None before the first. A deleted job keeps only its tombstone:
-    inputs, labels, spec and run are emptied."""
+    inputs, labels, spec and run are emptied, and its `runs` documents are gone. `spec`: parameters, deadline_s and
+    max_attempts of the latest run asked for. `history`: the chunk of `history` in use ({"chunk", "events",
+    "size_bytes"}), which is for the projector alone."""
 
     _id: str
     tenant: str
@@ -143,6 +147,7 @@ class Job(TypedDict):
     run: Run | None
     event_count: int
     void_count: int
+    history: dict[str, int]
     timeline: list[TimelineEntry]
 
 
@@ -180,7 +185,8 @@ class History(TypedDict):
 
 
 class Stats(TypedDict):
-    """Per hour (UTC), model and partition; summed on reading. `_id` is "<hour>|<name>@<version>|p<partition>".
+    """Per hour (UTC), model and partition; summed on reading. `_id` is
+    "<hour>|<tenant>|<name>@<version>|p<partition>".
     `events` counts accepted events by short type; durations are sums in milliseconds over `finished` runs."""
 
     _id: str

@@ -6,13 +6,14 @@ presence of a `ce_` header).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from cloudevents.core.bindings.kafka import to_structured_event
 from cloudevents.core.v1.event import CloudEvent
+
 from darkroom.schemas import eventdata, job, model
 from darkroom.schemas.chain import Guard
 from darkroom.schemas.errors import Undecodable
@@ -22,6 +23,7 @@ Headers = list[tuple[str, bytes]]
 
 _TEXT_HEADERS = ("id", "type", "previd", "commandid", "requesthash", "tenant")
 _INTEGER_HEADERS = ("streamversion", "run", "attempt")
+_INTEGER_DIGITS_MAX = 9  # CloudEvents' Integer has 32 bits
 GUARD_HEADERS = _TEXT_HEADERS + _INTEGER_HEADERS
 
 
@@ -49,8 +51,17 @@ class Envelope:
 
     @property
     def event(self) -> Any:
-        """The typed event (job.Event or model.ModelEvent). Raises Undecodable."""
-        return eventdata.load(self.guard.type, self.data)
+        """The typed event (job.Event or model.ModelEvent). Raises Undecodable, also where it speaks of another
+        run, attempt or model than its guard."""
+        event = eventdata.load(self.guard.type, self.data)
+        match event:
+            case model.Registered(description=model.Description(name=name)) | model.Retired(name=name):
+                if name != self.guard.key:
+                    raise Undecodable(f"the data speaks of model {name!r}, the key of {self.guard.key!r}")
+            case _:
+                if job.run_and_attempt(event) != (self.guard.run, self.guard.attempt):
+                    raise Undecodable(f"the data speaks of another run or attempt than {self.guard}")
+        return event
 
 
 def rfc3339(time: datetime) -> str:
@@ -58,9 +69,7 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def encode(
-    guard: Guard, event: job.Event | model.ModelEvent, context: Context
-) -> tuple[bytes, bytes, Headers]:
+def encode(guard: Guard, event: job.Event | model.ModelEvent, context: Context) -> tuple[bytes, bytes, Headers]:
     """Key, value and headers of the record for an event. Raises ValueError if its data holds a NaN."""
     attributes: dict[str, Any] = {
         "specversion": "1.0",
@@ -109,27 +118,44 @@ def guard_headers(guard: Guard) -> Headers:
 
 
 def read_guard(key: bytes | None, headers: Headers | None) -> Guard:
-    """The guard of a record, from key and headers alone. Raises Undecodable."""
+    """The guard of a record, from key and headers alone (`ce_` headers, where the record is in binary mode and
+    has no others). Raises Undecodable."""
     if not key or not headers:
         raise Undecodable("the record has no key or no headers")
     found = dict(headers)
     try:
-        return Guard(
+        if not _is_structured(found):
+            found = {name[3:]: value for name, value in headers if name.startswith("ce_")} | found
+        guard = Guard(
             key=key.decode(),
             event_id=found["id"].decode(),
             type=found["type"].decode(),
-            version=int(found["streamversion"]),
+            version=_integer(found["streamversion"]),
             prev_id=found["previd"].decode(),
             command_id=found["commandid"].decode(),
             request_hash=found["requesthash"].decode(),
             tenant=found["tenant"].decode(),
-            run=int(found["run"]),
-            attempt=int(found["attempt"]),
+            run=_integer(found["run"]),
+            attempt=_integer(found["attempt"]),
         )
     except KeyError as error:
         raise Undecodable(f"guard header {error} is missing") from None
     except (UnicodeDecodeError, ValueError, AttributeError, TypeError) as error:
         raise Undecodable(f"a guard header cannot be read: {error}") from None
+    if not (guard.event_id and guard.type and guard.tenant):
+        raise Undecodable("id, type or tenant is empty")
+    return guard
+
+
+def _is_structured(headers: Mapping[str, bytes]) -> bool:
+    return headers.get("content-type", b"").lower().startswith(b"application/cloudevents+json")
+
+
+def _integer(digits: bytes) -> int:
+    """Bounded, for a number that no database could hold would stop every fold. Raises ValueError."""
+    if not digits.isdigit() or len(digits) > _INTEGER_DIGITS_MAX:
+        raise ValueError(f"{digits[:20]!r} is no integer of at most {_INTEGER_DIGITS_MAX} digits")
+    return int(digits)
 
 
 Upcaster = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
@@ -137,9 +163,7 @@ UPCASTERS: dict[str, Upcaster] = {}
 """From an old event type to the next one and its data: pure, one per step. None is needed so far."""
 
 
-def upcast(
-    event_type: str, data: dict[str, Any], upcasters: Mapping[str, Upcaster]
-) -> tuple[str, dict[str, Any]]:
+def upcast(event_type: str, data: dict[str, Any], upcasters: Mapping[str, Upcaster]) -> tuple[str, dict[str, Any]]:
     """Lifts data step by step to a type that no upcaster lifts further."""
     for _ in range(len(upcasters) + 1):
         step = upcasters.get(event_type)
@@ -167,15 +191,19 @@ def read_envelope(
         raise Undecodable("data is not an object")
     try:
         moment = datetime.fromisoformat(time)
-    except ValueError:
+        if moment.tzinfo is None:
+            raise Undecodable(f"time {time!r} has no offset")
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Undecodable(f"time {time!r} is not RFC 3339") from None
-    if moment.tzinfo is None:
-        raise Undecodable(f"time {time!r} has no offset")
-    lifted_type, lifted = upcast(guard.type, data, upcasters)
+    try:
+        lifted_type, lifted = upcast(guard.type, data, upcasters)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Undecodable(f"the data of {guard.type} cannot be lifted: {error!r}") from None
     if lifted_type not in eventdata.SCHEMAS:
         raise Undecodable(f"unknown event type {guard.type!r}")
     if lifted_type != guard.type:
-        guard = Guard(**{**{f: getattr(guard, f) for f in Guard.__slots__}, "type": lifted_type})
+        guard = replace(guard, type=lifted_type)
     return Envelope(guard, source, moment, lifted, attributes)
 
 
@@ -197,17 +225,27 @@ def _stated_by(guard: Guard) -> dict[str, Any]:
 def _attributes_and_data(value: bytes | None, headers: Headers) -> tuple[dict[str, Any], Any]:
     if not value:
         raise Undecodable("the record has no value")
-    content_type = dict(headers).get("content-type", b"")
     try:
         body = orjson.loads(value)
-        if content_type.startswith(b"application/cloudevents+json"):
+        if _is_structured(dict(headers)):
             if not isinstance(body, dict):
                 raise Undecodable("the event is not a JSON object")
-            return body, body.pop("data", None)
-        attributes: dict[str, Any] = {n[3:]: v.decode() for n, v in headers if n.startswith("ce_")}
-        for name in _INTEGER_HEADERS:
-            if name in attributes:
-                attributes[name] = int(attributes[name])
+            data = body.pop("data", None)
+            return {name: _attribute(name, v) for name, v in body.items()}, data
+        attributes: dict[str, Any] = {
+            n[3:]: _integer(v) if n[3:] in _INTEGER_HEADERS else v.decode()
+            for n, v in headers
+            if n.startswith("ce_")
+        }
+        if content_type := dict(headers).get("content-type"):
+            attributes["datacontenttype"] = content_type.decode()
         return attributes, body
     except (orjson.JSONDecodeError, UnicodeDecodeError, ValueError, AttributeError) as error:
         raise Undecodable(f"the value cannot be read: {error}") from None
+
+
+def _attribute(name: str, value: Any) -> Any:
+    """CloudEvents' attributes are strings, 32-bit integers or booleans; nothing else may reach a database."""
+    if isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**31):
+        return value
+    raise Undecodable(f"attribute {name[:40]} is not a string, an integer or a boolean")

@@ -1,0 +1,223 @@
+"""One run, from the queue to its end in the log.
+
+1. read what was requested, from the log; find the model; fetch model files and inputs (nothing is claimed yet);
+2. append `execution-started`: only the executor whose event is accepted goes on;
+3. run the model in a child process, killed at the deadline, at a cancel, or at the end of this executor;
+4. append the end of the run, or of the attempt. A result that comes too late is void, and is discarded.
+
+Crash points: before 2 the run is still queued. Between 2 and 4 the attempt's lease runs out and the run is tried
+again: compute is at least once. After 4 the effect is in the log, once.
+"""
+
+import logging
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
+from time import monotonic
+
+import orjson
+from prometheus_client import Counter, Histogram
+
+from darkroom.executor.leases import AttemptKey
+from darkroom.executor.models import ModelFiles
+from darkroom.executor.outcomes import (
+    Crashed,
+    DeadlineExceeded,
+    ModelRefused,
+    Outcome,
+    Picture,
+    RunRequest,
+    Stopped,
+    Succeeded,
+)
+from darkroom.executor.pool import ChildPool, PoolBusy
+from darkroom.executor.problems import ModelError, deadline_exceeded, model_crashed
+from darkroom.runtime.blobs import BlobMissing, BlobStore
+from darkroom.runtime.eventlog.port import EventLog
+from darkroom.runtime.ids import new_id
+from darkroom.runtime.writer import JobWriter
+from darkroom.schemas import job
+from darkroom.schemas.chain import partition_of
+from darkroom.schemas.errors import LogUnavailable, Refused, TailBehind, Unavailable, Undecodable
+from darkroom.schemas.job import BlobRef, Head, Identity, Problem, RunSpec, Status
+from darkroom.schemas.wire import Context, Envelope, read_envelope, read_guard
+
+_log = logging.getLogger("darkroom.executor")
+_ends = Counter("darkroom_executor_ends", "Attempts by how they ended", ["end"])
+_seconds = Histogram("darkroom_executor_run_seconds", "Time in the child process", ["model"])
+
+RESULTS_SIZE_BYTES_MAX = 64 * 1024
+"""Larger results go to the blob store, and the event carries their digest."""
+
+_LOG_TIMEOUT_S = 5.0
+_APPEND_TIMEOUT_S = 30.0
+_CHILD_WAIT_S = 600.0
+
+
+class Runner:
+    """Everything one run needs; its methods are called from several threads."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        writer: JobWriter,
+        blobs: BlobStore,
+        models: ModelFiles,
+        children: ChildPool,
+        *,
+        executor: str,
+        lease_s: float,
+    ) -> None:
+        self._eventlog = log
+        self._writer = writer
+        self._blobs = blobs
+        self._models = models
+        self._children = children
+        self._executor = executor
+        self._lease_s = lease_s
+
+    def run(self, job_id: str, head: Head, partition: int, stop: threading.Event) -> None:
+        """Takes a queued run to its end. Raises Unavailable where it could not even be begun."""
+        try:
+            request = self._read(partition, head.request_offset)
+            spec = _spec_of(request)
+        except Undecodable as error:
+            problem = Problem("urn:darkroom:problem:request-unreadable", "The request cannot be read", str(error))
+            self._append(job_id, head, job.Fail(head.run, 0, problem), _context_without_request(self._executor))
+            return
+        prepared = self._prepare(job_id, spec)
+        if isinstance(prepared, Problem):
+            self._append(job_id, head, job.Fail(head.run, 0, prepared), self._context(request))
+            _ends.labels("failed").inc()
+            return
+        if not self._append(
+            job_id, head, job.Start(head.run, self._executor, self._lease_s), self._context(request)
+        ):
+            return
+        started = self._writer.heads.get(job_id)
+        if started is None or (started.status, started.run) != (Status.RUNNING, head.run) or stop.is_set():
+            return  # cancelled or deleted in the meantime
+        began = monotonic()
+        try:
+            outcome = self._children.run(prepared, spec.deadline_s, _CHILD_WAIT_S)
+        except PoolBusy as error:
+            outcome = Crashed(str(error), None)
+        _seconds.labels(spec.model.name).observe(monotonic() - began)
+        context = self._context(request, causation_id=started.last_event_id)
+        end = self._end(started, spec, outcome, stop)
+        if end is not None:
+            self._append(job_id, started, end, context)
+        _ends.labels(type(outcome).__name__.lower()).inc()
+
+    def stop(self, job_id: str) -> None:
+        """Ends the model of this job, if it is running here."""
+        self._children.stop(job_id)
+
+    def expire(self, key: AttemptKey, head: Head, executor: str) -> None:
+        """Ends an attempt whose executor has shown no sign of life for its lease."""
+        request = self._read(partition_of(key.job_id, self._eventlog.partitions), head.request_offset)
+        spec = _spec_of(request)
+        reason = Problem(
+            "urn:darkroom:problem:executor-lost",
+            "The executor was lost",
+            f"Executor {executor} has shown no sign of life for longer than its lease.",
+        )
+        command = job.EndAttempt(key.run, key.attempt, reason, spec.max_attempts)
+        self._append(key.job_id, head, command, self._context(request, causation_id=head.last_event_id))
+        _ends.labels("expired").inc()
+
+    def lease_of(self, partition: int, head: Head) -> tuple[str, float]:
+        """Executor and lease of a running attempt, from its last event."""
+        with suppress(Undecodable, Unavailable):
+            data = self._read(partition, head.last_offset).data
+            return str(data["executor"]), float(data["lease_s"])
+        return "unknown", self._lease_s
+
+    def close(self) -> None:
+        self._children.close()
+
+    # ------------------------------------------------------------------ steps
+
+    def _read(self, partition: int, offset: int) -> Envelope:
+        record = self._eventlog.read_one(partition, offset, _LOG_TIMEOUT_S)
+        return read_envelope(read_guard(record.key, record.headers), record.value, record.headers)
+
+    def _prepare(self, job_id: str, spec: RunSpec) -> RunRequest | Problem:
+        """What the child needs, or why the run can never work. Raises Unavailable to be asked again later."""
+        try:
+            model = self._models.ensure(spec.model)
+            pictures = tuple(Picture(item.digest, self._blobs.get(item.digest)) for item in spec.inputs)
+        except ModelError as error:
+            return error.problem
+        except BlobMissing as error:
+            return Problem(
+                "urn:darkroom:problem:media-missing",
+                "A file of this run is no longer in the blob store",
+                str(error),
+            )
+        return RunRequest(
+            job_id, model.description, model.artifact_path, model.labels_path, pictures, spec.parameters
+        )
+
+    def _end(self, head: Head, spec: RunSpec, outcome: Outcome, stop: threading.Event) -> job.Command | None:
+        """The command that ends the attempt; None where the log has ended it already."""
+        run, attempt = head.run, head.attempt
+        match outcome:
+            case Succeeded(results=results, timing=timing, provenance=provenance):
+                body = orjson.dumps(results)
+                provenance = {**provenance, "executor": self._executor}
+                if len(body) <= RESULTS_SIZE_BYTES_MAX:
+                    return job.Succeed(run, attempt, tuple(results), None, timing, provenance)
+                blob = BlobRef(self._blobs.put(body), len(body))
+                return job.Succeed(run, attempt, (), blob, timing, provenance)
+            case ModelRefused(problem=problem):
+                return job.Fail(run, attempt, problem)
+            case DeadlineExceeded(deadline_s=deadline_s):
+                return job.Fail(run, attempt, deadline_exceeded(deadline_s))
+            case Crashed(detail=detail):
+                return job.EndAttempt(run, attempt, model_crashed(detail), spec.max_attempts)
+            case Stopped():
+                if stop.is_set():
+                    return None
+                reason = Problem(
+                    "urn:darkroom:problem:executor-stopped",
+                    "The executor was stopped",
+                    f"Executor {self._executor} was asked to stop before the run had ended.",
+                )
+                return job.EndAttempt(run, attempt, reason, spec.max_attempts)
+
+    def _append(self, job_id: str, head: Head, command: job.Command, context: Context) -> bool:
+        """Appends, trying again while the log is away. False: the log says that it is no longer ours to do."""
+        identity = Identity(new_id(), "", head.tenant)
+        until = monotonic() + _APPEND_TIMEOUT_S
+        while True:
+            try:
+                self._writer.execute(job_id, command, identity, context, monotonic() + _LOG_TIMEOUT_S)
+                return True
+            except Refused as refused:
+                _log.info("job %s: %s", job_id, refused)
+                return False
+            except (LogUnavailable, TailBehind):
+                if monotonic() > until:
+                    raise
+
+    def _context(self, request: Envelope, causation_id: str | None = None) -> Context:
+        return Context(
+            source=f"/darkroom/executor/{self._executor}",
+            time=datetime.now(UTC),
+            actor=f"executor:{self._executor}",
+            correlation_id=str(request.attributes.get("correlationid") or request.guard.key),
+            causation_id=causation_id or request.guard.event_id,
+            traceparent=request.attributes.get("traceparent"),
+        )
+
+
+def _spec_of(request: Envelope) -> RunSpec:
+    requested = job.requested_run(request.event)
+    if requested is None:
+        raise Undecodable(f"{request.guard.type} does not request a run")
+    return requested[1]
+
+
+def _context_without_request(executor: str) -> Context:
+    return Context(f"/darkroom/executor/{executor}", datetime.now(UTC), f"executor:{executor}", "-", "-")

@@ -1,0 +1,133 @@
+"""Runs an app under gunicorn: one worker process of threads, its clients made after the fork."""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from flask import Flask
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from gunicorn.http.errors import (  # type: ignore[import-untyped]
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
+from gunicorn.util import write_nonblock  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+
+from darkroom.runtime.http.api import close_app
+from darkroom.runtime.http.problems import MEDIA_TYPE, PROBLEMS, Kind
+
+_GRACE_S = 6
+_KEEP_ALIVE_S = 15
+_HEADER_SIZE_BYTES_MAX = 32_000
+"""Above what the door refuses by itself (a long idempotency key), so that it answers, not the server."""
+
+stopping = threading.Event()
+"""Set once the server was told to stop: whoever streams an endless answer shall end it now."""
+
+
+def serve(app_factory: Callable[[], Flask], host: str, port: int, threads: int, start_timeout_s: float) -> None:
+    """Serves until SIGTERM or SIGINT, then answers what is under way, closes the app and exits with status 0.
+
+    `app_factory` is called in the worker, so that no client crosses the fork; it may take `start_timeout_s`. If it
+    raises, the process exits with another status.
+    """
+    _Server(app_factory, host, port, threads, start_timeout_s).run()
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    def __init__(
+        self, app_factory: Callable[[], Flask], host: str, port: int, threads: int, start_timeout_s: float
+    ) -> None:
+        self._app_factory = app_factory
+        self._options = {
+            "bind": f"{host}:{port}",
+            "workers": 1,
+            "threads": threads,
+            "worker_class": "darkroom.runtime.http.server.Worker",
+            "worker_connections": 1000,
+            "preload_app": False,
+            "timeout": int(start_timeout_s) + 30,  # no sign of life is given while the app starts
+            "graceful_timeout": _GRACE_S,
+            "keepalive": _KEEP_ALIVE_S,
+            "limit_request_field_size": _HEADER_SIZE_BYTES_MAX,
+            "limit_request_line": 8190,
+            "logger_class": _ToRootLog,
+            "accesslog": None,
+            "control_socket_disable": True,
+            "worker_exit": _closed,
+        }
+        super().__init__()
+
+    def load_config(self) -> None:
+        config: Config = self.cfg
+        for name, value in self._options.items():
+            config.set(name, value)
+
+    def load(self) -> Flask:
+        return self._app_factory()
+
+
+class _ToRootLog(Logger):  # type: ignore[misc]
+    """Gunicorn's own lines go where all others go."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+        self.error_log.setLevel(logging.INFO)
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Tells streams when to end, and answers unreadable requests in the form of all other errors."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        stopping.set()
+        super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        stopping.set()
+        super().handle_quit(sig, frame)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        # Gunicorn's own version logs and sends back what it received, which may hold a secret.
+        ours = isinstance(exc, InvalidResponseHeader | InvalidResponseHeaderName)
+        if isinstance(exc, ParseException) and not ours:
+            name = next((name for kind, name in _UNREADABLE.items() if isinstance(exc, kind)), "malformed-request")
+            self.log.warning("a request could not be read: %s", type(exc).__name__)
+        else:
+            name = "internal-error"
+            self.log.error("a request failed outside the app: %s", type(exc).__name__, exc_info=exc)
+        with suppress(OSError):
+            write_nonblock(client, _answer(PROBLEMS[name]))
+
+
+_UNREADABLE = {
+    LimitRequestLine: "uri-too-long",
+    LimitRequestHeaders: "headers-too-large",
+    UnsupportedTransferCoding: "not-implemented",
+}
+
+
+def _answer(kind: Kind) -> bytes:
+    status = kind.statuses[0]
+    body = orjson.dumps({"type": kind.type, "title": kind.title, "status": status, "detail": kind.explanation})
+    head = (
+        f"HTTP/1.1 {status} {kind.title}\r\nConnection: close\r\nContent-Type: {MEDIA_TYPE}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _closed(_server: Any, worker: ThreadWorker) -> None:
+    app = getattr(worker, "wsgi", None)
+    if isinstance(app, Flask):
+        close_app(app)

@@ -1,0 +1,83 @@
+"""JSON at the door: what is not plain, bounded, unambiguous JSON is refused before anything looks at it.
+
+Flask's own parsing takes NaN, duplicate keys, lone surrogates and NUL, and dies on deep nesting; each of them
+breaks something further on (BSON, the CloudEvents SDK, or two readers that disagree about one document).
+"""
+
+import json
+from typing import Any
+
+import orjson
+from flask import Request
+
+from darkroom.runtime.http.problems import ProblemError
+
+DEPTH_MAX = 32
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text. Raises ProblemError (invalid-json)."""
+    if not data.strip():
+        raise ProblemError("invalid-json", "The body is empty.")
+    try:
+        value = orjson.loads(data)  # refuses NaN, lone surrogates, bad UTF-8, infinite numbers, 1,024 levels
+    except orjson.JSONDecodeError as error:
+        raise ProblemError("invalid-json", f"The body is not JSON: {_place_of(error)}.") from None
+    _check_depth_and_text(value)
+    try:
+        json.loads(data, object_pairs_hook=_distinct, parse_int=_unread, parse_float=_unread)
+    except _DuplicateKey:
+        raise ProblemError("invalid-json", "An object of the body holds the same key twice.") from None
+    return value
+
+
+def read_json(request: Request) -> Any:
+    """The JSON value of a request's body. Raises ProblemError: 415 for another media type or a content encoding,
+    400 for what is not strict JSON."""
+    check_encoding(request)
+    if not request.is_json:
+        raise ProblemError("unsupported-media-type", "The body must be application/json.")
+    return parse_json(request.get_data(cache=False))
+
+
+def check_encoding(request: Request) -> None:
+    """Refuses compressed bodies: their size is only known after they were unpacked."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise ProblemError("unsupported-media-type", "The body must not be compressed.")
+
+
+class _DuplicateKey(Exception):
+    pass
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise _DuplicateKey
+
+
+def _unread(_: str) -> int:
+    return 0  # this pass looks at keys only; a long number would cost time
+
+
+def _check_depth_and_text(value: Any) -> None:
+    level = [value]
+    for _ in range(DEPTH_MAX + 1):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.keys()
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+            elif isinstance(item, str) and "\0" in item:
+                raise ProblemError("invalid-json", "A string of the body holds a NUL character.")
+        if not below:
+            return
+        level = below
+    raise ProblemError("invalid-json", f"The body is nested more than {DEPTH_MAX} levels deep.")
+
+
+def _place_of(error: orjson.JSONDecodeError) -> str:
+    # The message of orjson names no content, but its `doc` does: only the place is passed on.
+    return f"{error.msg} (line {error.lineno}, column {error.colno})"
