@@ -49,7 +49,11 @@ def serve(settings: Settings) -> None:
         JobWriter(jobs, jobs_tail, heads),
         blobs,
         ModelFiles(catalogue, blobs, ArtifactCache(settings.data / "artifacts")),
-        make_pool(settings.data / "scratch", litert_children=settings.executor_workers),
+        make_pool(
+            settings.data / "scratch",
+            litert_children=settings.executor_workers,
+            pixels_max=settings.picture_pixels_max,
+        ),
         executor=executor,
         lease_s=settings.lease_s,
     )

@@ -6,7 +6,7 @@ import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from darkroom.executor.problems import ModelError, model_invalid
 
@@ -47,12 +47,12 @@ def unpack(archive: bytes, into: Path, limits: Limits | None = None) -> Path:
     """
     limits = limits or Limits()
     try:
-        source: BinaryIO = io.BytesIO(archive)
-        if archive[:2] == b"\x1f\x8b":
-            source = gzip.open(source)  # type: ignore[assignment]
-        bounded = _Bounded(source, limits.size_bytes + limits.entries * _HEADERS_BYTES)
-        with tarfile.open(fileobj=bounded, mode="r|") as tar:
-            _unpack(tar, into, limits)
+        packed = io.BytesIO(archive)
+        bytes_max = limits.size_bytes + limits.entries * _HEADERS_BYTES
+        with gzip.GzipFile(fileobj=packed) if archive[:2] == b"\x1f\x8b" else packed as source:
+            bounded: Any = _Bounded(source, bytes_max)  # all that a stream of tarfile asks of its file is read
+            with tarfile.open(fileobj=bounded, mode="r|") as tar:
+                _unpack(tar, into, limits)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise ModelError(model_invalid(f"The archive cannot be unpacked: {error}")) from error
     return _model_folder(into)
@@ -61,11 +61,11 @@ def unpack(archive: bytes, into: Path, limits: Limits | None = None) -> Path:
 class _Bounded:
     """Reads no more than so many bytes of a stream that may decompress without end."""
 
-    def __init__(self, source: BinaryIO, size_bytes: int) -> None:
+    def __init__(self, source: Any, size_bytes: int) -> None:
         self._source, self._left_bytes = source, size_bytes
 
     def read(self, size: int) -> bytes:
-        content = self._source.read(size)
+        content: bytes = self._source.read(size)
         self._left_bytes -= len(content)
         if self._left_bytes < 0:
             raise _refused("more bytes than its limit allows")

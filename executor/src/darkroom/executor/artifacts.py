@@ -1,5 +1,6 @@
 """Local copies of model files, kept by digest in one folder; every one can be fetched again."""
 
+import contextlib
 import itertools
 import os
 import tempfile
@@ -55,12 +56,15 @@ class ArtifactCache:
         path = self._path(digest)
         with self._guard:
             lock = self._locks[digest]
+        fetched = False
         with lock:
             if not self._is_good(path, digest):
                 self._fetch(path, digest, fetch)
+                fetched = True
         with self._guard:
             self._used[digest] = next(self._clock)
-        self._evict()
+            if fetched:
+                self._evict(digest)
         return path
 
     def discard(self, digest: str) -> None:
@@ -104,26 +108,19 @@ class ArtifactCache:
         finally:
             arriving.unlink(missing_ok=True)
 
-    def _evict(self) -> None:
-        with self._guard:
-            sizes: dict[Path, os.stat_result] = {}
-            for path in self._folder.iterdir():
-                try:
-                    sizes[path] = path.stat()
-                except FileNotFoundError:
-                    continue  # another process was quicker
-            total = sum(stat.st_size for stat in sizes.values())
-            for path in sorted(sizes, key=lambda path: (self._used.get(f"sha256:{path.name}", 0), sizes[path].st_mtime)):
-                digest = f"sha256:{path.name}"
-                if total <= self._size_bytes_max:
-                    return
-                if self._holders[digest] or path.name.startswith("arriving-"):
-                    continue
-                newest = self._used.get(digest, 0) == max(self._used.values(), default=0)
-                if newest and self._used.get(digest):
-                    continue  # somebody is about to use it
-                path.unlink(missing_ok=True)
-                total -= sizes[path].st_size
+    def _evict(self, kept: str) -> None:
+        """Remove the longest unused (by this process, then by time) beyond the limit; the guard is held."""
+        stats: dict[str, os.stat_result] = {}
+        for path in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                stats[f"sha256:{path.name}"] = path.stat()
+        total = sum(stat.st_size for stat in stats.values())
+        for digest in sorted(stats, key=lambda digest: (self._used.get(digest, 0), stats[digest].st_mtime)):
+            if total <= self._size_bytes_max:
+                return
+            if digest != kept and not self._holders[digest] and not digest.startswith("sha256:arriving-"):
+                (self._folder / digest.removeprefix("sha256:")).unlink(missing_ok=True)
+                total -= stats[digest].st_size
 
 
 def _seen(path: Path) -> _Seen:

@@ -1,11 +1,12 @@
 """The process in which models run: a loop that answers one request at a time over a socket.
 
-Started by pool.ChildProcess as a fresh interpreter (``python -m darkroom.executor.child litert …``), never forked.
+Started by childprocess.ChildProcess as a fresh interpreter (``-m darkroom.executor.child litert …``), never forked.
 It trusts neither the model nor the picture; what goes wrong beyond its control ends the process, and the parent
 sees that.
 """
 
 import argparse
+import contextlib
 import ctypes
 import os
 import signal
@@ -108,6 +109,8 @@ def _die_with(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it went before we asked
         sys.exit(0)
+    with contextlib.suppress(OSError):  # when memory runs out, a model goes before the service that started it
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _runtime(name: str) -> Callable[[int], ModelRuntime]:

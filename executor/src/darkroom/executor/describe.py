@@ -1,4 +1,4 @@
-"""Makes the description of a model from its file, for ``darkroom models add PATH``; what it cannot know, it asks for."""
+"""Makes the description of a model from its file, for ``darkroom models add``; what it cannot know, it asks for."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ class DescribeError(ValueError):
 
 @dataclass(frozen=True)
 class Described:
-    """``description`` as in the catalogue; ``artifact_path`` the file that goes into the blob store (for a folder the
-    archive made of it); ``labels`` the label map's JSON bytes."""
+    """``description`` as in the catalogue; ``artifact_path`` the file for the blob store (for a folder the archive
+    made of it); ``labels`` the label map's JSON bytes."""
 
     description: dict[str, Any]
     artifact_path: Path
@@ -50,7 +50,7 @@ class _Facts:
     output_format: str
     activation: str
     label_offset: int
-    normalization: Normalization | None | str  # a str: why it is not known
+    normalization: Normalization | str | None  # a str: why it is not known
     labels: Sequence[str] | None
     outputs_count: int | None
 
@@ -67,10 +67,10 @@ def describe_file(
     activation: str | None = None,
     label_offset: int | None = None,
 ) -> Described:
-    """Describe a ``.tflite`` file, a SavedModel folder, or a .tar.gz of one; arguments override what is found in it.
+    """Describe a ``.tflite`` file, a SavedModel folder, or a .tar.gz of one; arguments override what is found.
 
-    ``labels``: the names, or a text file with one per line. ``preprocessing``: a name of PREPROCESSING. Archives are
-    written and unpacked in ``work_folder``. Raises DescribeError.
+    ``labels``: the names, or a text file with one per line. ``preprocessing``: a name of PREPROCESSING. Archives
+    are written and unpacked in ``work_folder``. Raises DescribeError.
     """
     try:
         facts, artifact_path = _facts(path, work_folder, kind)
@@ -95,8 +95,7 @@ def describe_file(
         },
         "input": {
             **facts.input,
-            "normalization": normalization
-            and {"mean": list(normalization.mean), "std": list(normalization.std)},
+            "normalization": normalization and {"mean": list(normalization.mean), "std": list(normalization.std)},
         },
         "output": {
             "format": facts.output_format,
@@ -153,7 +152,7 @@ def _tflite_facts(path: Path, kind: str | None) -> _Facts:
     found = kind or ("detection" if detector or len(file.outputs) == 4 else "classification")
     if (found == "detection") != (len(file.outputs) == 4):
         raise DescribeError(f"{path} has {len(file.outputs)} outputs; that is no {found} model.")
-    normalization: Normalization | None | str
+    normalization: Normalization | str | None
     if tensor.dtype == "float32":
         normalization = file.normalization or "a float model without metadata does not say how it wants its pixels"
     else:
@@ -166,7 +165,9 @@ def _tflite_facts(path: Path, kind: str | None) -> _Facts:
         input=_input(path, shape, tensor.dtype),
         quantization=tensor.quantization,
         output_format="tflite-detection" if found == "detection" else "scores",
-        activation="none" if found == "detection" else _activation(file.final_op, output.dtype, output.quantization),
+        activation="none"
+        if found == "detection"
+        else _activation(file.final_op, output.dtype, output.quantization),
         label_offset=0,
         normalization=normalization,
         labels=file.labels,
@@ -211,7 +212,7 @@ def _input(path: Path, shape: Sequence[int | None], dtype: str) -> dict[str, Any
     return {"width_px": width_px, "height_px": height_px, "layout": layout, "dtype": dtype}
 
 
-def _quantized_input(dtype: str, quantization: Quantization | None) -> Normalization | None | str:
+def _quantized_input(dtype: str, quantization: Quantization | None) -> Normalization | str | None:
     if dtype == "uint8" or quantization is None:
         return None  # quantised so that the pixel values are its stored values
     lowest, highest = (quantization.scale * (stored - quantization.zero_point) for stored in (-128, 127))
@@ -222,7 +223,7 @@ def _quantized_input(dtype: str, quantization: Quantization | None) -> Normaliza
 
 
 def _activation(final_op: str | None, dtype: str, quantization: Quantization | None) -> str:
-    """What is still to be applied: nothing after a softmax or sigmoid inside, or where scores can only be 0 to 1."""
+    """What is still to be applied: nothing after a softmax or sigmoid inside, or where scores are 0 to 1 anyway."""
     if final_op:
         return "none"
     if quantization is not None and dtype in ("uint8", "int8"):

@@ -4,9 +4,9 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-import flatbuffers.number_types as types
+import flatbuffers.number_types as types  # type: ignore[import-untyped]
 from flatbuffers import encode
-from flatbuffers.table import Table as Raw
+from flatbuffers.table import Table as Raw  # type: ignore[import-untyped]
 
 VECTOR_MAX = 1_000_000
 
@@ -48,7 +48,8 @@ class Table:
         def sub(start: int, count: int) -> list[Table]:
             return [Table(Raw(self._raw.Bytes, self._raw.Indirect(start + 4 * i))) for i in range(count)]
 
-        return self._vector(field, sub)
+        found: list[Table] = self._vector(field, sub)
+        return found
 
     def numbers(self, field: int, flags: Any) -> list[Any]:
         """A vector of scalars of flatbuffers type ``flags``."""
@@ -56,7 +57,8 @@ class Table:
         def sub(start: int, count: int) -> list[Any]:
             return [self._raw.Get(flags, start + flags.bytewidth * i) for i in range(count)]
 
-        return self._vector(field, sub)
+        found: list[Any] = self._vector(field, sub)
+        return found
 
     def content(self, field: int) -> bytes:
         """A vector of bytes; may be longer than other vectors."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from darkroom.executor.problems import ModelError, model_unsupported
 
-# Every SavedModel carries functions that save and restore its variables. These ops may stand in those, and there only.
+# Every SavedModel carries functions that save and restore its variables. These ops may stand in those alone.
 SAVER_OPS = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints"})
 
 # By family rather than by name, so that the next version of an op is met as well. `ShardedFilename` and
@@ -45,8 +45,8 @@ def check(graph: Any) -> None:
             where = f"the function {function}" if function else "the graph"
             raise ModelError(
                 model_unsupported(
-                    f"The model's op {node.op} ({node.name!r} in {where}) reaches files, the network or code outside "
-                    "the model. Models with such ops are not run; export it without."
+                    f"The model's op {node.op} ({node.name!r} in {where}) reaches files, the network or code "
+                    "outside the model. Models with such ops are not run; export it without."
                 )
             )
     for asset in graph.asset_file_def:
@@ -63,10 +63,16 @@ def is_forbidden(op: str) -> bool:
 def calls(node: Any) -> Iterator[str]:
     """Names of the functions that a node calls, through its attributes or by its op."""
     yield node.op
-    for attr in node.attr.values():
-        if attr.func.name:
-            yield attr.func.name
-        yield from (func.name for func in attr.list.func)
+    yield from _named(node.attr)
+
+
+def _named(attributes: Any) -> Iterator[str]:
+    """Functions named in attributes, and in the attributes of those: a function can be handed one to call."""
+    for attr in attributes.values():
+        for func in (attr.func, *attr.list.func):
+            if func.name:
+                yield func.name
+                yield from _named(func.attr)
 
 
 def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:

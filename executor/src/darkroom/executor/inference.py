@@ -83,7 +83,9 @@ def _tensor(
     tensor: InputTensor, spec: InputSpec, picture: bytes, digest: str, found: str, pixels_max: int
 ) -> tuple[Array, tuple[int, int]]:
     if digest and digest != found:
-        raise PictureError(picture_broken(f"The bytes have the digest {found}, not {digest}; upload the picture again."))
+        raise PictureError(
+            picture_broken(f"The bytes have the digest {found}, not {digest}; upload the picture again.")
+        )
     image = preprocess.decode(picture, pixels_max)
     return preprocess.to_tensor(image, spec, tensor.quantization), (image.width, image.height)
 

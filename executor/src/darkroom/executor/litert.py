@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
 
 from darkroom.executor.problems import ModelError, model_invalid, model_unsupported
 from darkroom.executor.tensors import Array, InputTensor, Quantization, RawTensor
@@ -32,7 +32,9 @@ class LiteRT:
             reason = first_line(error)
             if "unresolved custom op" in reason:
                 raise ModelError(
-                    model_unsupported(f"LiteRT on a CPU cannot run it: {reason} It may be compiled for an accelerator.")
+                    model_unsupported(
+                        f"LiteRT on a CPU cannot run it: {reason} It may be compiled for an accelerator."
+                    )
                 ) from error
             raise ModelError(model_invalid(f"LiteRT cannot load the file: {reason}")) from error
         return LiteRTModel(interpreter)
@@ -47,12 +49,15 @@ class LiteRTModel:
     def __init__(self, interpreter: Any) -> None:
         inputs = interpreter.get_input_details()
         if len(inputs) != 1:
-            raise ModelError(model_unsupported(f"The model has {len(inputs)} inputs; one picture is what it would get."))
+            raise ModelError(
+                model_unsupported(f"The model has {len(inputs)} inputs; one picture is what it would get.")
+            )
         self._interpreter = interpreter
         self._index = inputs[0]["index"]
         self._shape = tuple(int(size) for size in inputs[0]["shape"])
         self._outputs = [
-            (detail["index"], str(detail["name"]), _quantization(detail)) for detail in interpreter.get_output_details()
+            (detail["index"], str(detail["name"]), _quantization(detail))
+            for detail in interpreter.get_output_details()
         ]
         self.input = InputTensor(
             dtype=inputs[0]["dtype"].__name__,

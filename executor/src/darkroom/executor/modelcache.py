@@ -41,7 +41,7 @@ class ModelCache:
         return self._models[digest], (time.perf_counter() - started) * 1e3
 
     def labels(self, description: ModelDescription, path: Path) -> list[str]:
-        """The label map. Raises ModelError: model-digest-mismatch, or model-invalid if it is not an array of strings."""
+        """The label map. Raises ModelError: model-digest-mismatch, model-invalid if it is no array of strings."""
         digest = description.labels_digest
         if digest not in self._labels:
             labels = parse_labels(_verified("label map", path, digest))

@@ -1,6 +1,7 @@
 """The files of the models that runs are pinned to, fetched from the blob store and verified by digest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,19 +30,22 @@ class ModelFiles:
         self._blobs = blobs
         self._cache = cache
 
-    def ensure(self, model: ModelRef) -> LocalModel:
-        """The files of a model. Raises TailBehind if the catalogue has not told of it yet (whether it may run
-        was decided at the door; here one only waits), BlobMissing, StoreUnavailable, ModelError if its digest
-        differs."""
+    @contextmanager
+    def hold(self, model: ModelRef) -> Iterator[LocalModel]:
+        """The files of a model, which stay until the context ends. Raises TailBehind if the catalogue has not
+        told of it yet (whether it may run was decided at the door; here one only waits), BlobMissing,
+        StoreUnavailable, ModelError if its digest differs."""
         entry = self._catalogue.by_digest(model.name, model.version, model.digest)
         if entry is None:
             raise TailBehind(f"the catalogue has not told of {model.name}@{model.version} {model.digest} yet")
         description = asdict(entry.description)
-        return LocalModel(
-            description,
-            self._file(description["artifact"]["digest"]),
-            self._file(description["labels"]["digest"]),
-        )
+        artifact, labels = (description[part]["digest"] for part in ("artifact", "labels"))
+        with (
+            self._cache.hold(artifact, lambda: self._blobs.stream(artifact)) as artifact_path,
+            self._cache.hold(labels, lambda: self._blobs.stream(labels)) as labels_path,
+        ):
+            yield LocalModel(description, artifact_path, labels_path)
 
-    def _file(self, digest: str) -> Path:
-        return self._cache.ensure(digest, lambda: self._blobs.stream(digest))
+    def discard(self, model: ModelRef) -> None:
+        """Forgets the local file of a model, which turned out to be damaged."""
+        self._cache.discard(model.digest)

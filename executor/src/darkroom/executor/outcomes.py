@@ -19,7 +19,7 @@ class Picture:
 @dataclass(frozen=True)
 class RunRequest:
     """One run. ``key`` names it for ``stop``; ``model`` is its description in the catalogue; the paths are local
-    files that hold the model's artifact and label map (a UTF-8 JSON array of strings), verified again by the child."""
+    files with the model's artifact and its label map (a UTF-8 JSON array of strings), verified by the child."""
 
     key: str
     model: Mapping[str, Any]
@@ -31,7 +31,7 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Succeeded:
-    """One entry per input, in order; durations decode_ms, inference_ms, model_load_ms; what makes it reproducible."""
+    """One entry per input, in order; decode_ms, inference_ms and model_load_ms; what makes it reproducible."""
 
     results: tuple[Mapping[str, Any], ...]
     timing: Mapping[str, float]
@@ -47,7 +47,7 @@ class ModelRefused:
 
 @dataclass(frozen=True)
 class Crashed:
-    """The child ended, or spoke nonsense, during the run. ``exit_signal`` is the signal that ended it, if one did."""
+    """The child ended, or spoke nonsense, during the run. ``exit_signal``: the signal that ended it, if one did."""
 
     detail: str
     exit_signal: int | None

@@ -69,9 +69,9 @@ def detections(
 def _activate(values: Floats, activation: str) -> Floats:
     if activation == "softmax":
         powers: Floats = np.exp(values - values.max())
-        return powers / powers.sum()
-    if activation == "sigmoid":
-        return 0.5 * (1.0 + np.tanh(0.5 * values))  # never overflows, as 1 / (1 + exp(-x)) would
+        values = powers / powers.sum()
+    elif activation == "sigmoid":
+        values = 0.5 * (1.0 + np.tanh(0.5 * values))  # never overflows, as 1 / (1 + exp(-x)) would
     return values
 
 
@@ -88,7 +88,9 @@ def _box_px(box: Floats, size_px: tuple[int, int]) -> list[float] | None:
 def _tflite_outputs(outputs: Sequence[RawTensor]) -> tuple[Floats, Floats, Floats]:
     # The fourth output, the count, is always N in real files: the scores alone say what was found.
     if len(outputs) < 3:
-        raise ModelError(model_unsupported(f"A detector gives boxes, classes and scores; this one {len(outputs)} output."))
+        raise ModelError(
+            model_unsupported(f"A detector gives boxes, classes and scores; this one {len(outputs)} output.")
+        )
     return _checked(outputs[0].real(), outputs[1].real(), outputs[2].real())
 
 
@@ -97,7 +99,9 @@ def _tf_outputs(outputs: Sequence[RawTensor]) -> tuple[Floats, Floats, Floats]:
     try:
         boxes, ids, scores = (named[f"detection_{name}"].real() for name in ("boxes", "classes", "scores"))
     except KeyError as error:
-        raise ModelError(model_unsupported(f"The model lacks the output {error}; it has {sorted(named)}.")) from error
+        raise ModelError(
+            model_unsupported(f"The model lacks the output {error}; it has {sorted(named)}.")
+        ) from error
     if "num_detections" in named:
         count = int(named["num_detections"].real().reshape(-1)[0])
         boxes, ids, scores = boxes[:, :count], ids[:, :count], scores[:, :count]

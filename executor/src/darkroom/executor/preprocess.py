@@ -1,5 +1,6 @@
 """Picture bytes → upright RGB → input tensor, as the model's description says."""
 
+import contextlib
 import io
 import struct
 import warnings
@@ -30,7 +31,8 @@ def decode(picture: bytes, pixels_max: int = PIXELS_MAX) -> Image.Image:
         if image.width * image.height > pixels_max:
             raise _too_large(f"{image.width} x {image.height} pixels", pixels_max)
         image.load()
-        return _rgb(_upright(image))
+        _turn_upright(image)
+        return _rgb(image)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -63,7 +65,9 @@ def applied(spec: InputSpec) -> dict[str, Any]:
         "decoder": "pillow",
         "orientation": "exif",
         "color": "RGB",
-        "resize": None if spec.width_px is None else {"to_px": [spec.width_px, spec.height_px], "filter": "bilinear"},
+        "resize": None
+        if spec.width_px is None
+        else {"to_px": [spec.width_px, spec.height_px], "filter": "bilinear"},
         "layout": spec.layout,
         "dtype": spec.dtype,
         "normalization": None
@@ -85,22 +89,24 @@ def _values(pixels: Array, spec: InputSpec, quantization: Quantization | None) -
         return real.astype(dtype)
     limits = np.iinfo(dtype)
     stored = np.round(real / np.float32(quantization.scale)) + quantization.zero_point
-    return np.clip(stored, limits.min, limits.max).astype(dtype)
+    clipped: Array = np.clip(stored, limits.min, limits.max).astype(dtype)
+    return clipped
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
-        return image  # a damaged EXIF block says nothing about the way up; the picture itself is whole
+def _turn_upright(image: Image.Image) -> None:
+    # A damaged EXIF block says nothing about the way up; the picture itself is whole.
+    with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it to white
         grey = np.asarray(image).astype(np.uint32) >> 8
         image = Image.fromarray(np.minimum(grey, 255).astype(np.uint8))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _too_large(size: str, pixels_max: int) -> PictureError:
-    return PictureError(picture_too_large(f"The picture has {size}; at most {pixels_max} are decoded. Scale it down."))
+    return PictureError(
+        picture_too_large(f"The picture has {size}; at most {pixels_max} are decoded. Scale it down.")
+    )

@@ -30,11 +30,6 @@ def deadline_exceeded(deadline_s: float) -> Problem:
     return Problem(PREFIX + "deadline-exceeded", "The run took too long", detail)
 
 
-def attempts_exhausted(attempts: int, last: str) -> Problem:
-    detail = f"All {attempts} attempts failed; the last one: {last}"
-    return Problem(PREFIX + "attempts-exhausted", "The run failed too often", detail)
-
-
 def digest_mismatch(what: str, expected: str, found: str) -> Problem:
     detail = f"The {what} should be {expected}, but the file is {found}. Register the model again."
     return Problem(PREFIX + "model-digest-mismatch", "The model's files are not the registered ones", detail)

@@ -11,7 +11,7 @@ again: compute is at least once. After 4 the effect is in the log, once.
 
 import logging
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -85,11 +85,23 @@ class Runner:
             problem = Problem("urn:darkroom:problem:request-unreadable", "The request cannot be read", str(error))
             self._append(job_id, head, job.Fail(head.run, 0, problem), _context_without_request(self._executor))
             return
-        prepared = self._prepare(job_id, spec)
-        if isinstance(prepared, Problem):
-            self._append(job_id, head, job.Fail(head.run, 0, prepared), self._context(request))
-            _ends.labels("failed").inc()
-            return
+        with ExitStack() as held:  # the model's files stay in the cache until the run is over
+            prepared = self._prepare(job_id, spec, held)
+            if isinstance(prepared, Problem):
+                self._append(job_id, head, job.Fail(head.run, 0, prepared), self._context(request))
+                _ends.labels("failed").inc()
+                return
+            self._claim_and_run(job_id, head, request, spec, prepared, stop)
+
+    def _claim_and_run(
+        self,
+        job_id: str,
+        head: Head,
+        request: Envelope,
+        spec: RunSpec,
+        prepared: RunRequest,
+        stop: threading.Event,
+    ) -> None:
         if not self._append(
             job_id, head, job.Start(head.run, self._executor, self._lease_s), self._context(request)
         ):
@@ -99,7 +111,7 @@ class Runner:
             return  # cancelled or deleted in the meantime
         began = monotonic()
         try:
-            outcome = self._children.run(prepared, spec.deadline_s, _CHILD_WAIT_S)
+            outcome = self._children.run(prepared, spec.deadline_s, _CHILD_WAIT_S, stop)
         except PoolBusy as error:
             outcome = Crashed(str(error), None)
         _seconds.labels(spec.model.name).observe(monotonic() - began)
@@ -142,10 +154,10 @@ class Runner:
         record = self._eventlog.read_one(partition, offset, _LOG_TIMEOUT_S)
         return read_envelope(read_guard(record.key, record.headers), record.value, record.headers)
 
-    def _prepare(self, job_id: str, spec: RunSpec) -> RunRequest | Problem:
+    def _prepare(self, job_id: str, spec: RunSpec, held: ExitStack) -> RunRequest | Problem:
         """What the child needs, or why the run can never work. Raises Unavailable to be asked again later."""
         try:
-            model = self._models.ensure(spec.model)
+            model = held.enter_context(self._models.hold(spec.model))
             pictures = tuple(Picture(item.digest, self._blobs.get(item.digest)) for item in spec.inputs)
         except ModelError as error:
             return error.problem
@@ -171,6 +183,8 @@ class Runner:
                 blob = BlobRef(self._blobs.put(body), len(body))
                 return job.Succeed(run, attempt, (), blob, timing, provenance)
             case ModelRefused(problem=problem):
+                if problem.type.endswith("digest-mismatch"):
+                    self._models.discard(spec.model)
                 return job.Fail(run, attempt, problem)
             case DeadlineExceeded(deadline_s=deadline_s):
                 return job.Fail(run, attempt, deadline_exceeded(deadline_s))

@@ -8,13 +8,20 @@ core/framework/{graph,function,node_def,attr_value,op_def,tensor_shape}.proto.
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf import (  # type: ignore[import-untyped]
+    descriptor_pb2,
+    descriptor_pool,
+    message,
+    message_factory,
+)
 
 from darkroom.executor.problems import ModelError, model_invalid, model_unsupported
 
 # TensorFlow's DataType numbers of the tensors that a vision model takes and gives.
 DTYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 6: "int8", 9: "int64", 19: "float16"}
 PB_BYTES_MAX = 256 * 2**20
+# Other files that loaders take for the graph; what is scanned must be what is loaded.
+_OTHER_GRAPHS = ("saved_model.pbtxt", "saved_model.cpb", "tfhub_module.pb")
 
 # message → field → (number, type); a trailing * is repeated, {} a map with string keys.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
@@ -37,7 +44,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Node": {"name": (1, "string"), "op": (2, "string"), "input": (3, "string*"), "attr": (5, "Attr{}")},
     "Attr": {"list": (1, "AttrList"), "s": (2, "bytes"), "func": (10, "Func")},
     "AttrList": {"func": (9, "Func*")},
-    "Func": {"name": (1, "string")},
+    "Func": {"name": (1, "string"), "attr": (2, "Attr{}")},
     "Saver": {
         "filename_tensor_name": (1, "string"),
         "save_tensor_name": (2, "string"),
@@ -72,7 +79,9 @@ def read(content: bytes) -> Any:
     graphs = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]
     if len(saved.meta_graphs) != 1 or len(graphs) != 1:
         tags = [list(graph.meta_info_def.tags) for graph in saved.meta_graphs]
-        raise ModelError(model_unsupported(f"A SavedModel with one graph tagged 'serve' is needed; its tags: {tags}."))
+        raise ModelError(
+            model_unsupported(f"A SavedModel with one graph tagged 'serve' is needed; its tags: {tags}.")
+        )
     if not graphs[0].object_graph_def.nodes:
         raise ModelError(model_unsupported("It is a TensorFlow 1 SavedModel; save it again with TensorFlow 2."))
     return graphs[0]
@@ -83,6 +92,9 @@ def read_folder(folder: Path) -> Any:
     path = folder / "saved_model.pb"
     if not path.is_file():
         raise ModelError(model_invalid("There is no saved_model.pb: it is not a SavedModel."))
+    others = [name for name in _OTHER_GRAPHS if (folder / name).exists()]
+    if others:
+        raise ModelError(model_invalid(f"Beside saved_model.pb there is {others[0]}: which of them is the model?"))
     if path.stat().st_size > PB_BYTES_MAX:
         raise ModelError(model_invalid(f"saved_model.pb is larger than {PB_BYTES_MAX} bytes."))
     return read(path.read_bytes())
@@ -104,7 +116,7 @@ def _declare() -> Any:
         for field, (number, kind) in fields.items():
             _declare_field(declared, field, number, kind)
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("darkroom.savedmodel.SavedModel"))
 
 

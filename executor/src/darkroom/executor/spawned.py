@@ -53,7 +53,7 @@ class Spawned:
         self._running.kill()
 
     def reap(self) -> int:
-        """Wait for the end (at most 10 s, then SIGKILL), close the socket; the return code as subprocess gives it."""
+        """Wait for the end (at most 10 s, then SIGKILL), close the socket; gives subprocess's return code."""
         if not self._ended.wait(_EXIT_WAIT_S):
             self.kill()
             self._ended.wait(_EXIT_WAIT_S)

@@ -41,7 +41,9 @@ class RawTensor:
         """De-quantised values as float64. Raises ModelError if one is not finite."""
         values = self.values.astype(np.float64)
         if not np.isfinite(values).all():
-            raise ModelError(model_invalid(f"Output {self.name!r} holds values that are not numbers (NaN or infinite)."))
+            raise ModelError(
+                model_invalid(f"Output {self.name!r} holds values that are not numbers (NaN or infinite).")
+            )
         if self.quantization is None:
             return values
         return (values - self.quantization.zero_point) * self.quantization.scale

@@ -12,11 +12,11 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a CPU service; looking for devices costs a second
 
-import tensorflow as tf
+import tensorflow as tf  # type: ignore[import-untyped]
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # tensorflow-hub 0.16 imports the deprecated pkg_resources
-    import tensorflow_hub as hub
+    import tensorflow_hub as hub  # type: ignore[import-untyped]
 
 from darkroom.executor import archive, graphscan, savedmodel
 from darkroom.executor.problems import ModelError, model_invalid, model_unsupported

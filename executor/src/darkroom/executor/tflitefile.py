@@ -8,7 +8,7 @@ import io
 import zipfile
 from dataclasses import dataclass
 
-import flatbuffers.number_types as types
+import flatbuffers.number_types as types  # type: ignore[import-untyped]
 
 from darkroom.executor.description import Normalization
 from darkroom.executor.flatbuffer import FlatbufferError, Table, iterate, root
@@ -36,7 +36,7 @@ class Tensor:
 @dataclass(frozen=True)
 class TFLiteFile:
     """``final_op``: softmax or sigmoid where the first output comes from one. ``custom_ops``: names of operators
-    that are no built-ins. ``normalization``: from the metadata. ``labels``: the label file packed with the model."""
+    that are no built-ins. ``normalization``: from the metadata. ``labels``: the label file packed with it."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]

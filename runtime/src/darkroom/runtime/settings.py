@@ -48,18 +48,20 @@ class Settings:
     lease_s: float
     max_attempts: int
     executor_workers: int
+    samples: str
 
 
 def read_settings() -> Settings:
     """The settings of this process. Raises SettingsError."""
     env = Env()
     at_least_1 = validate.Range(min=1)
+    port = validate.Range(min=0, max=65_535)
     positive = validate.Range(min=0, min_inclusive=False)
     try:
         with env.prefixed("DARKROOM_"):
             data = Path(env.str("DATA", str(Path(gettempdir()) / "darkroom")))
-            command_port = env.int("COMMAND_PORT", 8080)
-            query_port = env.int("QUERY_PORT", 8081)
+            command_port = env.int("COMMAND_PORT", 8080, validate=port)
+            query_port = env.int("QUERY_PORT", 8081, validate=port)
             query_url = env.str("QUERY_URL", f"http://127.0.0.1:{query_port}").rstrip("/")
             return Settings(
                 kafka=env.str("KAFKA", "127.0.0.1:9093"),
@@ -79,7 +81,7 @@ def read_settings() -> Settings:
                 bind=env.str("BIND", "127.0.0.1"),
                 command_port=command_port,
                 query_port=query_port,
-                health_port=env.int("HEALTH_PORT", 0),
+                health_port=env.int("HEALTH_PORT", 0, validate=port),
                 command_url=env.str("COMMAND_URL", f"http://127.0.0.1:{command_port}").rstrip("/"),
                 query_url=query_url,
                 cors_origins=tuple(env.list("CORS_ORIGINS", [query_url])),
@@ -93,6 +95,7 @@ def read_settings() -> Settings:
                 lease_s=env.float("LEASE_S", 15.0, validate=positive),
                 max_attempts=env.int("MAX_ATTEMPTS", 3, validate=at_least_1),
                 executor_workers=env.int("EXECUTOR_WORKERS", 2, validate=at_least_1),
+                samples=env.str("SAMPLES", ""),
             )
     except EnvError as error:
         raise SettingsError(str(error)) from None

@@ -157,11 +157,13 @@ class JobWriter(Writer):
             head = self.heads.get(job_id)
         return head
 
-    def decided(self, job_id: str, command_id: str, deadline: float) -> bool:
-        """Whether the job exists or the command took effect before, asked behind a barrier: then the answer does not
-        depend on what the command carries. Raises LogUnavailable, TailBehind."""
+    def known(
+        self, job_id: str, command_id: str, deadline: float
+    ) -> tuple[job.Head | None, Outcome | None]:
+        """The job's head and what the command did before, both behind a barrier. Raises LogUnavailable,
+        TailBehind."""
         self._tail.barrier(partition_of(job_id, self.partitions), deadline)
-        return self.heads.get(job_id) is not None or self.heads.seen(job_id, command_id) is not None
+        return self.heads.get(job_id), self.heads.seen(job_id, command_id)
 
     def _repeated(self, job_id: str, outcome: Outcome) -> Accepted:
         partition = partition_of(job_id, self.partitions)

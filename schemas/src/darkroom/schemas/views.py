@@ -64,7 +64,8 @@ class Generation(TypedDict):
 
 class Checkpoint(TypedDict):
     """How far one generation has folded one partition: `next` is the offset of the next event. `end_seen` is the
-    end offset that its projector last saw, at `end_seen_at` (UTC)."""
+    end offset that its projector last saw, at `end_seen_at` (UTC). `switches` counts the switches of generation it
+    was part of."""
 
     _id: str
     read_model: str
@@ -75,6 +76,7 @@ class Checkpoint(TypedDict):
     next: int
     end_seen: int
     end_seen_at: datetime
+    switches: NotRequired[int]
 
 
 class Attempt(TypedDict):

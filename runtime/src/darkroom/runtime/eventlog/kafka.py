@@ -229,15 +229,20 @@ class KafkaLog:
             producer.poll(0.1)  # delivery reports are called from here
 
     def _watermarks(self, partition: int, timeout_s: float) -> tuple[int, int]:
-        try:
-            found = self._asker.get_watermark_offsets(
-                TopicPartition(self.topic, partition), timeout=max(0.01, timeout_s), cached=False
-            )
-        except KafkaException as error:
-            raise LogUnavailable(f"the end of partition {partition} could not be asked for: {error}") from None
-        if found is None:
-            raise LogUnavailable(f"the end of partition {partition} was not told within {timeout_s:g} s")
-        return int(found[0]), int(found[1])
+        until = monotonic() + timeout_s
+        while True:
+            try:
+                found = self._asker.get_watermark_offsets(
+                    TopicPartition(self.topic, partition), timeout=max(0.01, until - monotonic()), cached=False
+                )
+            except KafkaException as error:
+                if error.args[0].code() in _LEADER_MOVES and monotonic() + _RETRY_S < until:
+                    threading.Event().wait(_RETRY_S)
+                    continue
+                raise LogUnavailable(f"the end of partition {partition} could not be asked for: {error}") from None
+            if found is None:
+                raise LogUnavailable(f"the end of partition {partition} was not told within {timeout_s:g} s")
+            return int(found[0]), int(found[1])
 
     @contextmanager
     def _point_reader(self, timeout_s: float) -> Iterator[Consumer]:
@@ -386,6 +391,13 @@ class Membership:
         consumer.incremental_unassign(removed)
 
 
+_LEADER_MOVES = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+"""Passing: a topic just made has its leaders a moment later, and so has one whose broker went away."""
+_RETRY_S = 0.05
 _LOST = {
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -403,7 +415,8 @@ def _record_of(message: Message) -> Record | None:
         _log.info("reading the log: %s", error.str())
         return None
     partition, offset = message.partition(), message.offset()
-    assert partition is not None and offset is not None
+    assert partition is not None
+    assert offset is not None
     raw: list[tuple[str, Any]] = list(message.headers() or [])  # type: ignore[arg-type]
     headers = [(name, value if isinstance(value, bytes) else b"") for name, value in raw]
     return Record(partition, offset, message.key(), message.value(), headers, message.timestamp()[1])

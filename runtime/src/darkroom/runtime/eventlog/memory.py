@@ -32,7 +32,7 @@ class MemoryLog:
         future: Future[Ack] = Future()
         with self._changed:
             log = self._records[partition]
-            log.append(Record(partition, len(log), key, value, list(headers), 0))
+            log.append(Record(partition, len(log), key, value, [(n, v or b"") for n, v in headers], 0))
             future.set_result(Ack(partition, len(log) - 1))
             self._changed.notify_all()
         return future

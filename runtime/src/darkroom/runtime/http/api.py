@@ -1,7 +1,7 @@
 """The app factory of both HTTP services: a Flask app in which every answer keeps the contract."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar, TypeVar
 
 from flask import Flask, Request, Response, jsonify
 from flask_smorest import Api as SmorestApi  # type: ignore[import-untyped]
@@ -17,6 +17,7 @@ from darkroom.runtime.http.strictjson import read_json
 from darkroom.runtime.lifecycle import Readiness
 from darkroom.runtime.settings import Settings
 
+F = TypeVar("F", bound=Callable[..., Any])
 PREFIX = "/api/v1/inference"
 _TEXT_PART_SIZE_BYTES_MAX = 4 * 2**20
 _PARTS_MAX = 120
@@ -72,10 +73,47 @@ def _pointer(location: str, pointer: str) -> str:
     return f"?{pointer.removeprefix('/')}" if location in ("query", "querystring") else pointer
 
 
+class _Request(Request):
+    """Closes the temporary files of a multipart body also where reading it was given up half way."""
+
+    def _get_file_stream(self, *args: Any, **more: Any) -> IO[bytes]:
+        stream = super()._get_file_stream(*args, **more)
+        self.__dict__.setdefault("_opened", []).append(stream)
+        return stream
+
+    def close(self) -> None:
+        super().close()
+        for stream in self.__dict__.pop("_opened", []):
+            stream.close()
+
+
 class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # flask-smorest has no types
     """A flask-smorest blueprint whose `arguments` are read strictly."""
 
     ARGUMENTS_PARSER = _Parser()
+
+    # flask-smorest's decorators have no types; these give them one.
+
+    def route(self, rule: str, **more: Any) -> Callable[[F], F]:
+        decorator: Callable[[F], F] = super().route(rule, **more)
+        return decorator
+
+    def arguments(self, schema: Any, **more: Any) -> Callable[[F], F]:
+        decorator: Callable[[F], F] = super().arguments(schema, **more)
+        return decorator
+
+    def response(self, status_code: int, schema: Any = None, **more: Any) -> Callable[[F], F]:
+        decorator: Callable[[F], F] = super().response(status_code, schema, **more)
+        return decorator
+
+    def alt_response(self, status_code: int, response: Any = None, **more: Any) -> Callable[[F], F]:
+        decorator: Callable[[F], F] = super().alt_response(status_code, response, **more)
+        return decorator
+
+    @staticmethod
+    def doc(**more: Any) -> Callable[[F], F]:
+        decorator: Callable[[F], F] = SmorestBlueprint.doc(**more)
+        return decorator
 
 
 class Api(SmorestApi):  # type: ignore[misc]  # flask-smorest has no types
@@ -117,6 +155,7 @@ def make_app(
     `readiness` tells why it cannot serve, or None. Register blueprints with `url_prefix=PREFIX + …`.
     """
     app = Flask(import_name, static_folder=None)
+    app.request_class = _Request
     app.config.update(
         API_TITLE=title,
         API_VERSION="v1",

@@ -1,0 +1,84 @@
+# `make` lists the targets. Everything is set up on the first use of any of them.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SHELL := bash
+
+BIN := .venv/bin
+STAMP := .venv/.set-up
+PACKAGES := schemas runtime command_api query_api projector executor simulator cli
+# What a developer passes on: make test ARGS="-k replay -x"
+ARGS ?=
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP)  ## set up .venv, Java, Kafka and MongoDB (needs Python >= 3.11 and a network)
+
+$(STAMP): requirements.lock tools/setup.sh tools/uv.lock.txt cli/src/darkroom/cli/stack/kafka-jars.json $(wildcard */pyproject.toml)
+	@bash tools/setup.sh
+	@touch $@
+
+.PHONY: demo
+demo: $(STAMP)  ## start a stack, run jobs through it, rebuild the read model, stop
+	@$(BIN)/darkroom demo $(ARGS)
+
+.PHONY: up
+up: $(STAMP)  ## start the whole stack in the foreground (Ctrl-C stops it)
+	@$(BIN)/darkroom up $(ARGS)
+
+.PHONY: down
+down: $(STAMP)  ## stop the stack that `make up` started elsewhere
+	@$(BIN)/darkroom down
+
+.PHONY: doctor
+doctor: $(STAMP)  ## check each part, and say how to mend it
+	@$(BIN)/darkroom doctor
+
+.PHONY: replay
+replay: $(STAMP)  ## build the running stack's read models again from the log
+	@$(BIN)/darkroom replay $(ARGS)
+
+.PHONY: check
+check: $(STAMP)  ## lint, formatting, types, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(addprefix -p darkroom.,$(PACKAGES))
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: test
+test: $(STAMP)  ## all ordinary tests, on a real Kafka and MongoDB (about six minutes on two cores)
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: test-long
+test-long: $(STAMP)  ## the tests that take longer than the ordinary run allows
+	$(BIN)/pytest -m long --timeout 1800 $(ARGS)
+
+.PHONY: test-compose
+test-compose: $(STAMP)  ## bring up docker-compose.yaml, run jobs through it, take it down (needs Docker)
+	$(BIN)/pytest -m compose --timeout 1800 $(ARGS)
+
+.PHONY: bench
+bench: $(STAMP)  ## the benchmarks; results and how to read them are in benchmarks/README.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: models
+models: $(STAMP)  ## train the bundled models again (about two minutes)
+	$(BIN)/python models/train.py $(ARGS)
+
+.PHONY: format
+format: $(STAMP)  ## format the code, and mend what the linter can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: lock
+lock:  ## resolve the dependencies afresh into requirements.lock
+	uv lock $(ARGS)
+	uv export --quiet --all-packages --all-groups --no-emit-workspace --no-header --format requirements-txt -o requirements.lock
+	uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 tools/uv.in -o tools/uv.lock.txt
+
+.PHONY: clean
+clean:  ## remove .venv and the tools' caches (the user's cache of jars stays)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""What `darkroom doctor` looks at, one function per thing, each with a line on how to mend it."""

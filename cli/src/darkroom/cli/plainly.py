@@ -1,0 +1,43 @@
+"""What a command says when it cannot do what it was asked: one sentence, no stack trace."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from darkroom.cli.errors import UserError
+from darkroom.schemas.errors import DarkroomError
+from darkroom.simulator.client import Answer, Unreachable
+from darkroom.simulator.reader import Refused
+
+EXIT_OUTCOME = 1
+"""The service did what it was asked, and the outcome is not a good one."""
+EXIT_REFUSED = 2
+"""The service refused, or is not there; or the command line makes no sense."""
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Turns what services and log raise into a sentence on standard error and exit code 2."""
+    try:
+        yield
+    except Refused as error:
+        raise refused(str(error)) from None
+    except Unreachable as error:
+        raise refused(f"{error}\nIs the stack up? `darkroom doctor` tells.") from None
+    except (UserError, DarkroomError, OSError) as error:
+        raise refused(str(error)) from None
+
+
+def refused(message: str) -> typer.Exit:
+    """Says why, and is the exception to raise."""
+    typer.secho("error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
+    typer.echo(message, err=True)
+    return typer.Exit(EXIT_REFUSED)
+
+
+def require(answer: Answer) -> Answer:
+    """The answer, if it is a good one. Raises Refused."""
+    if not answer.ok:
+        raise Refused(answer)
+    return answer

@@ -1,0 +1,79 @@
+"""The app of the command API: its parts, put together; `__main__` chooses the adapters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask
+
+from darkroom.command_api.answers import Addresses
+from darkroom.command_api.jobs import JobCommands
+from darkroom.command_api.models import ModelCommands
+from darkroom.command_api.routes_jobs import job_routes
+from darkroom.command_api.routes_media import media_routes
+from darkroom.command_api.routes_models import model_routes
+from darkroom.command_api.routes_positions import position_routes
+from darkroom.runtime.blobs import BlobStore
+from darkroom.runtime.eventlog.port import EventLog
+from darkroom.runtime.http.api import PREFIX, make_app
+from darkroom.runtime.media import MediaDoor, PixelBudget
+from darkroom.runtime.settings import Settings
+from darkroom.runtime.writer import JobWriter, ModelWriter
+
+_DESCRIPTION = """The write side of Darkroom. A command is answered with 202 once the log has acknowledged its event
+and the event has taken effect; the query API shows it from then on under `urls.result`.
+
+Every error is `application/problem+json` (RFC 9457); its `type` is described under `problems/{name}`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the app needs from outside. `readiness` tells why commands cannot be served now, or None."""
+
+    job_log: EventLog
+    model_log: EventLog
+    jobs: JobWriter
+    models: ModelWriter
+    blobs: BlobStore
+    readiness: Callable[[], str | None]
+
+
+def create_app(settings: Settings, parts: Parts) -> Flask:
+    """The Flask app. Connects to nothing."""
+    app, api = make_app(
+        "command-api",
+        "Darkroom Command API",
+        _DESCRIPTION,
+        settings.command_url,
+        settings,
+        parts.readiness,
+        import_name=__name__,
+    )
+    at = Addresses.of(settings)
+    picture_size_bytes_max = settings.body_size_bytes_max
+    door = MediaDoor(
+        blobs=parts.blobs,
+        size_bytes_max=picture_size_bytes_max,
+        pixels_max=settings.picture_pixels_max,
+        # Two of the largest pictures at once: about 400 MB while they are decoded, at the default limit.
+        budget=PixelBudget(2 * settings.picture_pixels_max),
+        budget_timeout_s=settings.request_deadline_s,
+    )
+    jobs = JobCommands(
+        log=parts.job_log,
+        writer=parts.jobs,
+        models=parts.models,
+        media=door,
+        deadline_s=settings.request_deadline_s,
+        max_attempts=settings.max_attempts,
+    )
+    models = ModelCommands(parts.models, parts.blobs, settings.request_deadline_s)
+    logs = {settings.topic_jobs: parts.job_log, settings.topic_models: parts.model_log}
+    for routes in (
+        job_routes(jobs, at, picture_size_bytes_max),
+        media_routes(door),
+        model_routes(models, at, settings.data / "incoming", settings.model_size_bytes_max),
+        position_routes(logs, settings.request_deadline_s),
+    ):
+        api.register_blueprint(routes, url_prefix=PREFIX)
+    return app

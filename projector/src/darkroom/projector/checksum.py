@@ -1,0 +1,39 @@
+"""A checksum over documents that does not depend on their order."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+_MODULUS = 2**128
+
+
+def digest(document: bytes) -> int:
+    """BLAKE2b-16 of a document's BSON bytes, as a number."""
+    return int.from_bytes(blake2b(document, digest_size=16).digest(), "big")
+
+
+@dataclass(slots=True)
+class Checksum:
+    """How many documents, and the sum of their digests modulo 2^128."""
+
+    count: int = 0
+    total: int = 0
+
+    def add(self, document: bytes) -> None:
+        """Takes one document in, as BSON bytes."""
+        self.count += 1
+        self.total = (self.total + digest(document)) % _MODULUS
+
+    def __add__(self, other: "Checksum") -> "Checksum":
+        return Checksum(self.count + other.count, (self.total + other.total) % _MODULUS)
+
+    def __str__(self) -> str:
+        return f"{self.count}:{self.total:032x}"
+
+
+def checksum(documents: Iterable[bytes]) -> Checksum:
+    """The checksum of documents given as BSON bytes."""
+    result = Checksum()
+    for document in documents:
+        result.add(document)
+    return result

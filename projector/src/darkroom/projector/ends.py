@@ -1,0 +1,47 @@
+"""The ends of the partitions, asked for once a second beside the work, so that asking delays no event."""
+
+import threading
+from collections.abc import Callable, Collection
+
+from darkroom.runtime.eventlog.port import EventLog
+from darkroom.schemas.errors import LogUnavailable
+
+_INTERVAL_S = 1.0
+_TIMEOUT_S = 2.0
+
+
+class Ends:
+    """`partitions` says which ones to ask for."""
+
+    def __init__(self, log: EventLog, partitions: Callable[[], Collection[int]]) -> None:
+        self._log = log
+        self._partitions = partitions
+        self._ends: dict[int, int] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ends", daemon=True)
+        self.failure: str | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(2 * _TIMEOUT_S)
+
+    def get(self, partition: int, at_least: int) -> int:
+        """The end as last seen, which is never before what was already read."""
+        return max(self._ends.get(partition, 0), at_least)
+
+    def known(self, partition: int) -> int | None:
+        """The end as last seen, None before the first answer."""
+        return self._ends.get(partition)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_INTERVAL_S):
+            for partition in self._partitions():
+                try:
+                    self._ends[partition] = self._log.end_offset(partition, _TIMEOUT_S)
+                    self.failure = None
+                except LogUnavailable as error:
+                    self.failure = str(error)
+                    break

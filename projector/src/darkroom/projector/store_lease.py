@@ -1,0 +1,86 @@
+"""At most one replay of a family at a time: a lease in MongoDB, by MongoDB's own clock."""
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from darkroom.projector.projections.families import Family
+from darkroom.projector.store import Store, unavailable
+from darkroom.schemas.errors import StoreUnavailable
+
+LEASE_S = 10
+_RENEW_S = 2.0
+_COLLECTION = "replays"
+
+
+class Lease:
+    """Use it with `with`. Raises ValueError if another replay holds it and goes on holding it."""
+
+    def __init__(self, store: Store, family: Family, on_wait: Callable[[str], None]) -> None:
+        self._replays = store.database[_COLLECTION]
+        self._family = family
+        self._on_wait = on_wait
+        self._owner = uuid4().hex
+        self._stopping = threading.Event()
+        self._renewed = monotonic()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def __enter__(self) -> "Lease":
+        until = monotonic() + LEASE_S + 1
+        waited = False
+        while not self._take():
+            if monotonic() > until:
+                raise ValueError(
+                    f"another replay of {self._family.name} is under way: wait for it to end, or stop it"
+                )
+            if not waited:
+                self._on_wait(f"waiting up to {LEASE_S} s for the lease of an earlier replay")
+                waited = True
+            self._stopping.wait(0.2)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        with unavailable():
+            self._replays.delete_one({"_id": self._family.name, "owner": self._owner})
+
+    def check(self) -> None:
+        """Raises StoreUnavailable if the lease may be somebody else's by now."""
+        if monotonic() - self._renewed > LEASE_S:
+            raise StoreUnavailable("MongoDB was away for too long: start the replay again")
+
+    def _take(self) -> bool:
+        before = monotonic()
+        free: dict[str, Any] = {
+            "$or": [{"$eq": ["$owner", self._owner]}, {"$lt": ["$until", "$$NOW"]}]
+        }  # so is a missing one
+        until = {"$dateAdd": {"startDate": "$$NOW", "unit": "second", "amount": LEASE_S}}
+        steps: list[dict[str, Any]] = [
+            {"$set": {"owner": {"$cond": [free, self._owner, "$owner"]}}},
+            {"$set": {"until": {"$cond": [{"$eq": ["$owner", self._owner]}, until, "$until"]}}},
+        ]
+        with unavailable():
+            try:
+                held = self._replays.find_one_and_update(
+                    {"_id": self._family.name}, steps, upsert=True, return_document=ReturnDocument.AFTER
+                )
+            except DuplicateKeyError:
+                return False  # another one has just made it
+        if held is None or held["owner"] != self._owner:
+            return False
+        self._renewed = before
+        return True
+
+    def _renew(self) -> None:
+        while not self._stopping.wait(_RENEW_S):
+            try:
+                self._take()
+            except StoreUnavailable:
+                continue  # `check` tells when it has been too long

@@ -1,0 +1,127 @@
+"""Reads with a promise: not before the read model has passed the positions that the client has seen."""
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any, TypeVar
+
+from darkroom.query_api.live import RECHECK_S, Waiting, Watcher, seconds_left
+from darkroom.query_api.store import GenerationGone, Mark, Store
+from darkroom.runtime.ids import Position
+from darkroom.schemas.errors import ReadModelBehind, StoreUnavailable
+from darkroom.schemas.views import checkpoint_id
+
+R = TypeVar("R")
+_GENERATIONS_TRIED_MAX = 3
+_TERMINAL = frozenset({"succeeded", "failed", "cancelled", "deleted"})
+
+
+class ForeignPosition(Exception):
+    """A position of another topic than the one that this read model is folded from."""
+
+
+class Reader:
+    """The store, with waiting."""
+
+    def __init__(self, store: Store, watcher: Watcher, waiting: Waiting) -> None:
+        self.store = store
+        self.watcher = watcher
+        self.waiting = waiting
+
+    def read(
+        self,
+        read_model: str,
+        get: Callable[[int], R],
+        after: Sequence[Position] = (),
+        deadline: float = 0.0,
+        absent: Callable[[R], bool] = lambda found: not found,
+    ) -> R:
+        """`get(generation)` once that generation has passed every position of `after`.
+
+        What is absent may have gone with its generation: the alias is read again before that is believed.
+        Raises ReadModelBehind, ForeignPosition, StoreUnavailable, TooManyWaiting.
+        """
+        fresh = False
+        for _ in range(_GENERATIONS_TRIED_MAX):
+            try:
+                generation = self.store.generation(read_model, fresh)
+                self._pass(read_model, generation, after, deadline)
+                found = get(generation)
+            except GenerationGone:
+                fresh = True
+                continue
+            if not absent(found) or self.store.generation(read_model, fresh=True) == generation:
+                return found
+            fresh = True
+        raise StoreUnavailable(f"The read model {read_model} is being changed over; try again.")
+
+    def _pass(self, read_model: str, generation: int, after: Sequence[Position], deadline: float) -> None:
+        if not after or _passed(self.store.marks(read_model, generation), after):
+            return
+        ids = [checkpoint_id(read_model, generation, p.partition) for p in after]
+        with self.waiting.a_wait():
+            while True:
+                since = self.watcher.seen(ids)
+                marks = self.store.marks(read_model, generation)
+                if _passed(marks, after):
+                    return
+                left = seconds_left(deadline)
+                if left <= 0 or self.watcher.stopping:
+                    raise ReadModelBehind(_behind(read_model, marks, after))
+                self.watcher.wait_change(ids, since, min(left, RECHECK_S))
+                if self.store.generation(read_model) != generation:
+                    raise GenerationGone
+
+    def job(
+        self, tenant: str, job: str, after: Sequence[Position] = (), deadline: float = 0.0
+    ) -> dict[str, Any] | None:
+        """A job's document, with the `topic_id` that it was folded from."""
+
+        def get(generation: int) -> dict[str, Any] | None:
+            found = self.store.job(generation, tenant, job)
+            if found is not None:
+                found["topic_id"] = self.store.topic_id("jobs", generation, found["partition"])
+            return found
+
+        return self.read("jobs", get, after, deadline)
+
+    def job_when_terminal(
+        self, tenant: str, job: str, after: Sequence[Position], deadline: float, wait_s: float
+    ) -> tuple[dict[str, Any] | None, bool]:
+        """The job as soon as it is terminal, or as it is after `wait_s`; and whether it is terminal."""
+        ends = monotonic() + wait_s
+        found = self.job(tenant, job, after, deadline)
+        if found is None or found["status"] in _TERMINAL:
+            return found, True
+        with self.waiting.a_wait():
+            while True:
+                ids = [checkpoint_id("jobs", self.store.generation("jobs"), found["partition"])]
+                since = self.watcher.seen(ids)
+                found = self.job(tenant, job)
+                if found is None or found["status"] in _TERMINAL:
+                    return found, True
+                left = seconds_left(ends)
+                if left <= 0 or self.watcher.stopping:
+                    return found, False
+                self.watcher.wait_change(ids, since, min(left, RECHECK_S))
+
+
+def _passed(marks: dict[int, Mark], after: Sequence[Position]) -> bool:
+    for position in after:
+        mark = marks.get(position.partition)
+        if mark is None and position.topic_id not in {m.topic_id for m in marks.values()} and marks:
+            raise ForeignPosition
+        if mark is not None and mark.topic_id != position.topic_id:
+            raise ForeignPosition
+        if mark is None or mark.next <= position.offset:
+            return False
+    return True
+
+
+def _behind(read_model: str, marks: dict[int, Mark], after: Sequence[Position]) -> str:
+    behind = []
+    for position in after:
+        mark = marks.get(position.partition)
+        reached = mark.next if mark else 0
+        if reached <= position.offset:
+            behind.append(f"partition {position.partition} at {reached}, not yet past {position.offset}")
+    return f"The read model {read_model} has not come so far: {'; '.join(behind)}."

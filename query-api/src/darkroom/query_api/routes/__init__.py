@@ -1,0 +1,1 @@
+"""One blueprint per kind of thing that can be read."""

@@ -1,0 +1,160 @@
+"""Live streams of events (Server-Sent Events) that resume exactly: no gap, no repetition.
+
+The id of an entry says where the next one begins: a position token for one job, the whole vector of positions for
+all jobs. Streams read `history`, where every event of the log stands, void ones too.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import orjson
+
+from darkroom.query_api.present import event_of_history
+from darkroom.query_api.reading import Reader
+from darkroom.query_api.store import GenerationGone
+from darkroom.runtime.ids import Position
+from darkroom.schemas.errors import StoreUnavailable
+from darkroom.schemas.views import checkpoint_id
+
+HEARTBEAT_S = 10.0
+LIFETIME_S_MAX = 600.0
+"""A stream ends after this; clients resume by themselves (EventSource does). So no thread is held for ever."""
+CHUNKS_PER_READ_MAX = 4
+WINDOW_EVENTS_MAX = 2_000
+"""Offsets of one partition that are read at once when a client resumes from far behind."""
+_RETRY = b"retry: 1000\n\n"
+_HEARTBEAT = b": still here\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """The offset of the next event of each partition of one topic. Its token is opaque to clients."""
+
+    topic_id: str
+    next: tuple[int, ...]
+
+    def token(self) -> str:
+        text = f"v1.{'.'.join(str(n) for n in self.next)}~{self.topic_id}"
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, token: str) -> "Vector":
+        """Raises ValueError for what is no token of ours."""
+        try:
+            text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+        except (binascii.Error, ValueError):
+            raise ValueError("not a token of a stream over all jobs") from None
+        numbers, _, topic_id = text.partition("~")
+        version, *offsets = numbers.split(".")
+        if version != "v1" or not topic_id or not all(n.isascii() and n.isdigit() for n in offsets):
+            raise ValueError("not a token of a stream over all jobs")
+        if not offsets or any(len(n) > 18 for n in offsets):
+            raise ValueError("not a token of a stream over all jobs")
+        return cls(topic_id, tuple(int(n) for n in offsets))
+
+
+def entry(event: dict[str, Any], token: str) -> bytes:
+    """One entry of a stream; its JSON holds no line break."""
+    return b"id: " + token.encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
+
+
+def job_events(
+    reader: Reader, tenant: str, job: str, partition: int, topic_id: str, start: int, void: bool
+) -> Iterator[bytes]:
+    """The events of one job from offset `start` on, then those to come."""
+    next_offset = start
+
+    def new_entries(generation: int) -> Iterator[bytes] | None:
+        nonlocal next_offset
+        found = reader.store.history_of(generation, tenant, job, next_offset, CHUNKS_PER_READ_MAX)
+        if not found:
+            return None
+        next_offset = found[-1]["offset"] + 1
+        shown = [event_of_history(e, topic_id) for e in found if void or not e["void"]]
+        return iter([entry(e, e["position"]) for e in shown])
+
+    return _endless(reader, lambda g: [checkpoint_id("history", g, partition)], new_entries)
+
+
+def all_events(reader: Reader, tenant: str, start: Vector, void: bool) -> Iterator[bytes]:
+    """The events of all jobs from a vector on, then those to come; in order within each partition."""
+    nexts = list(start.next)
+
+    def new_entries(generation: int) -> Iterator[bytes] | None:
+        # Checkpoints first, documents second: every offset below the checkpoint is there to be read.
+        marks = reader.store.marks("history", generation)
+        behind = [p for p in range(len(nexts)) if p in marks and marks[p].next > nexts[p]]
+        if not behind:
+            return None
+        chunks: list[bytes] = []
+        for partition in behind:
+            stop = min(marks[partition].next, nexts[partition] + WINDOW_EVENTS_MAX)
+            for e in reader.store.history_window(generation, tenant, partition, nexts[partition], stop):
+                nexts[partition] = e["offset"] + 1
+                if void or not e["void"]:
+                    token = Vector(start.topic_id, tuple(nexts)).token()
+                    chunks.append(entry(event_of_history(e, start.topic_id), token))
+            nexts[partition] = stop
+        return iter(chunks)
+
+    return _endless(reader, lambda g: [checkpoint_id("history", g, p) for p in range(len(nexts))], new_entries)
+
+
+def vector_now(reader: Reader) -> Vector:
+    """Where all partitions stand now. Raises StoreUnavailable before the first checkpoint of any."""
+
+    def marks_of(generation: int) -> Vector:
+        marks = reader.store.marks("history", generation)
+        if not marks:
+            raise StoreUnavailable("The history has no checkpoint yet.")
+        return Vector(
+            marks[min(marks)].topic_id,
+            tuple(marks[p].next if p in marks else 0 for p in range(max(marks) + 1)),
+        )
+
+    return reader.read("history", marks_of)
+
+
+def _endless(
+    reader: Reader,
+    checkpoints: Callable[[int], list[str]],
+    new_entries: Callable[[int], Iterator[bytes] | None],
+) -> Iterator[bytes]:
+    """Entries as they come, and a comment now and then. Ends when the service stops, its database is away, or the
+    stream has lasted long enough; the client resumes at its last id."""
+    ends = monotonic() + LIFETIME_S_MAX
+    heartbeat_at = monotonic() + HEARTBEAT_S
+    fresh = False
+    yield _RETRY
+    while not reader.watcher.stopping and monotonic() < ends:
+        try:
+            generation = reader.store.generation("history", fresh)
+            ids = checkpoints(generation)
+            since = reader.watcher.seen(ids)
+            found = new_entries(generation)
+            fresh = False
+        except GenerationGone:
+            fresh = True
+            continue
+        except StoreUnavailable:
+            return
+        if found is not None:
+            yield from found
+            heartbeat_at = monotonic() + HEARTBEAT_S
+            continue
+        if monotonic() >= heartbeat_at:
+            heartbeat_at = monotonic() + HEARTBEAT_S
+            yield _HEARTBEAT
+        reader.watcher.wait_change(ids, since, min(1.0, max(0.0, heartbeat_at - monotonic())))
+
+
+def position_after(token: str, topic_id: str, partition: int) -> int:
+    """The offset at which a stream of one job resumes. Raises ValueError for a token of another place."""
+    position = Position.parse(token)
+    if (position.topic_id, position.partition) != (topic_id, partition):
+        raise ValueError("a position of another log or partition")
+    return position.offset + 1
