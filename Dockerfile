@@ -11,23 +11,23 @@ COPY runtime runtime
 
 FROM build AS build-command-api
 COPY command-api command-api
-RUN uv pip install -q --python /opt/darkroom -c requirements.lock ./schemas ./runtime ./command-api
+RUN uv pip install -q --no-sources --python /opt/darkroom -c requirements.lock ./schemas ./runtime ./command-api
 
 FROM build AS build-query-api
 COPY query-api query-api
-RUN uv pip install -q --python /opt/darkroom -c requirements.lock ./schemas ./runtime ./query-api
+RUN uv pip install -q --no-sources --python /opt/darkroom -c requirements.lock ./schemas ./runtime ./query-api
 
 FROM build AS build-projector
 COPY projector projector
-RUN uv pip install -q --python /opt/darkroom -c requirements.lock ./schemas ./runtime ./projector
+RUN uv pip install -q --no-sources --python /opt/darkroom -c requirements.lock ./schemas ./runtime ./projector
 
 FROM build AS build-executor
 COPY executor executor
-RUN uv pip install -q --python /opt/darkroom -c requirements.lock ./schemas ./runtime ./executor
+RUN uv pip install -q --no-sources --python /opt/darkroom -c requirements.lock ./schemas ./runtime ./executor
 
 FROM build AS build-simulator
 COPY simulator simulator
-RUN uv pip install -q --python /opt/darkroom -c requirements.lock ./schemas ./runtime ./simulator
+RUN uv pip install -q --no-sources --python /opt/darkroom -c requirements.lock ./schemas ./runtime ./simulator
 
 # What runs: no compiler, no package manager of ours, no root.
 FROM python:3.11-slim-bookworm AS service
@@ -62,5 +62,5 @@ CMD ["python", "-m", "darkroom.executor"]
 FROM service AS simulator
 COPY --from=build-simulator /opt/darkroom /opt/darkroom
 COPY models/samples /opt/darkroom/samples
-ENV DARKROOM_SAMPLES=/opt/darkroom/samples
+ENV DARKROOM_SIMULATE_SAMPLES=/opt/darkroom/samples
 CMD ["python", "-m", "darkroom.simulator"]

@@ -1,4 +1,4 @@
-"""The whole way, from POST to a readable result: jobs per second, latency at 10 and 100 jobs/s, share of each stage.
+"""The whole way, POST to readable result: jobs per second, latency at 10 and 100 jobs/s, share of each stage.
 
     .venv/bin/python benchmarks/whole_way.py [--jobs 300] [--seconds 10]
 

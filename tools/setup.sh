@@ -53,8 +53,14 @@ if [ -z "$uv" ] || ! "$uv" --version >/dev/null 2>&1; then
         step "uv: installing it into $CACHE/uv"
         mkdir -p "$CACHE"
         rm -rf "$CACHE/uv"
-        "$python" -m venv "$CACHE/uv"
-        "$CACHE/uv/bin/python" -m pip install --quiet --require-hashes --only-binary :all: -r tools/uv.lock.txt
+        locked=(install --quiet --require-hashes --only-binary :all: -r tools/uv.lock.txt)
+        # Some distributions ship Python without venv; pip alone will do.
+        if "$python" -m venv "$CACHE/uv" >/dev/null 2>&1; then "$CACHE/uv/bin/python" -m pip "${locked[@]}"
+        elif "$python" -m pip --version >/dev/null 2>&1; then "$python" -m pip "${locked[@]}" --target "$CACHE/uv"
+        else
+            echo "This Python has neither venv nor pip. As root, run: apt-get install python3-venv" >&2
+            exit 1
+        fi
     fi
 fi
 step "uv: $("$uv" --version) ($uv)"

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -20,10 +22,10 @@ def main(behaviour: str) -> None:
     if behaviour == "fail":
         print("the reason why it cannot start")
         sys.exit(3)
-    if behaviour == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    else:
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    if behaviour == "brood":  # as a web server has workers, which know nothing of who started the server
+        worker = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"])
+        (Path(os.environ["DARKROOM_DATA"]) / "worker.pid").write_text(str(worker.pid))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     names = ("DARKROOM_COMMAND_PORT", "DARKROOM_QUERY_PORT", "DARKROOM_HEALTH_PORT")
     port = next(int(os.environ[name]) for name in names if name in os.environ)
     HTTPServer(("127.0.0.1", port), Handler).serve_forever()

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from darkroom.cli import demobatch, modelfiles, results, status, submit
+from darkroom.cli import demobatch, modelfiles, plainly, results, status, submit
 from darkroom.cli.errors import UserError
 from darkroom.cli.main import app
 from darkroom.simulator import specimens
@@ -87,7 +87,7 @@ def test_labels_are_pairs() -> None:
 def test_a_service_that_is_away_is_a_sentence_and_exit_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submit, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(plainly, "PATIENCE_S", 0.2)
     picture = tmp_path / "a.png"
     picture.write_bytes(b"x")
     done = run("submit", str(picture), "--model", "m")

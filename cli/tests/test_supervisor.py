@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from darkroom.cli.stack.process import runs
 from darkroom.cli.stack.testing import Up, eventually
@@ -32,9 +33,12 @@ def test_ready_file_tells_all_and_goes_at_the_stop(start_up: Start) -> None:
     assert not any(runs(pid) for pid in pids)
 
 
-def test_sigkill_leaves_nothing_running(start_up: Start) -> None:
-    up = start_up("--only", SERVICES, "--ports", "auto")
-    pids = all_pids(up.ready())
+def test_sigkill_leaves_nothing_running_not_even_workers_of_a_child(start_up: Start) -> None:
+    up = start_up("--only", SERVICES, "--ports", "auto", STUBS='{"query-api": "brood"}')
+    ready = up.ready()
+    worker = int((Path(str(ready["data"])) / "query-api-1" / "worker.pid").read_text())
+    pids = [*all_pids(ready), worker]
+    assert all(runs(pid) for pid in pids)
     up.process.kill()
     eventually("all children dead", lambda: not any(runs(pid) for pid in pids))
 

@@ -103,12 +103,10 @@ def test_a_large_file_and_a_description_as_a_file(door):
     """Over the limit of other bodies, and over what goes up in one piece; `curl -F description=@file`."""
     name, file = _name(), TAR_GZ + bytes(2 * 2**20)
     description = {**DESCRIPTION, "runtime": "tf-savedmodel", "name": name, "version": "1"}
-    answer = door.client.put(
-        f"{PREFIX}/models/{name}/versions/1",
-        data={
-            "description": (io.BytesIO(json.dumps(description).encode()), "d.json", "application/json"),
-            "file": (io.BytesIO(file), "m.tar.gz"),
-        },
+    answer = door.put_form(
+        f"/models/{name}/versions/1",
+        ("description", "d.json", json.dumps(description).encode()),
+        ("file", "m.tar.gz", file),
     )
     assert answer.status_code == 202, answer.json
     assert _last_event(door).data["description"]["artifact"]["format"] == "tar.gz"
@@ -188,8 +186,8 @@ def _described() -> dict:
 )
 def test_wrong_forms(door, form, status, problem):
     before = len(door.records())
-    data = {k: (io.BytesIO(v), "x") if isinstance(v, bytes) else v for k, v in form.items()}
-    answer = door.client.put(f"{PREFIX}/models/{_name()}/versions/1", data=data, content_type="multipart/form-data")
+    parts = [(k, "x", v) if isinstance(v, bytes) else (k, None, v.encode()) for k, v in form.items()]
+    answer = door.put_form(f"/models/{_name()}/versions/1", *parts)
     assert (answer.status_code, answer.json["type"]) == (status, f"urn:darkroom:problem:{problem}")
     assert len(door.records()) == before
 

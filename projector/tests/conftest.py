@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from time import monotonic
+from pathlib import Path
 
 import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
+from darkroom.cli.stack.mongod import Node, ReplicaSet, find_mongod
+from darkroom.cli.stack.ports import free_port
+from darkroom.cli.stack.process import Child
+from darkroom.cli.stack.readiness import wait_ready
 from darkroom.projector.__main__ import _join, prepare
 from darkroom.projector.batches import by_partition
 from darkroom.projector.checksum import Checksum, checksum
@@ -24,6 +28,7 @@ from darkroom.projector.projections.families import JOBS
 from darkroom.projector.shelf import Shelf
 from darkroom.projector.store import Store
 from darkroom.projector.store_generations import live_generation
+from darkroom.projector.testing import wait_until
 from darkroom.runtime.eventlog.kafka import TRUTH, KafkaLog, TopicSpec, ensure_topics
 from darkroom.runtime.eventlog.port import Record
 from darkroom.schemas.views import collection
@@ -127,30 +132,58 @@ class Bench:
         return process
 
 
-def wait_until(true: Callable[[], bool], what: str, timeout_s: float = DEADLINE_S) -> None:
-    """Looks again and again, until a deadline."""
-    until = monotonic() + timeout_s
-    while not true():
-        assert monotonic() < until, f"not within {timeout_s:g} s: {what}"
-        threading.Event().wait(0.02)
-
-
-@pytest.fixture
-def bench(kafka: str, mongodb: str, unique_name: str) -> Iterator[Bench]:
-    topics = [f"{unique_name}-jobs", f"{unique_name}-models"]
+@contextmanager
+def bench_on(kafka: str, mongodb: str, name: str, timeout_s: float = 5.0) -> Iterator[Bench]:
+    topics = [f"{name}-jobs", f"{name}-models"]
     ensure_topics(kafka, [TopicSpec(t, PARTITIONS, 1, TRUTH) for t in topics], DEADLINE_S)
-    store = Store(mongodb, unique_name)
-    made = Bench(kafka, mongodb, unique_name, KafkaLog(kafka, topics[0]), KafkaLog(kafka, topics[1]), store)
+    store = Store(mongodb, name, timeout_s=timeout_s)
+    made = Bench(kafka, mongodb, name, KafkaLog(kafka, topics[0]), KafkaLog(kafka, topics[1]), store)
     yield made
     for process in made.processes:
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
             process.kill()
         process.communicate(timeout=DEADLINE_S)
-    store.client.drop_database(unique_name)
+    store.client.drop_database(name)
     store.close()
     made.log.close(1.0)
     made.models.close(1.0)
+
+
+@pytest.fixture
+def bench(kafka: str, mongodb: str, unique_name: str) -> Iterator[Bench]:
+    """On the run's shared MongoDB."""
+    with bench_on(kafka, mongodb, unique_name) as made:
+        yield made
+
+
+@dataclass
+class Fragile:
+    """A bench on a MongoDB of its own, which may be frozen and killed."""
+
+    bench: Bench
+    start: Callable[[], Child]
+    mongod: Child
+
+
+@pytest.fixture
+def fragile(kafka: str, unique_name: str, tmp_path: Path) -> Iterator[Fragile]:
+    node = Node(free_port(), tmp_path / "mongodb")
+    replica_set = ReplicaSet([node], find_mongod())
+
+    def start() -> Child:
+        child = Child("mongodb", replica_set.argv(node), tmp_path / "mongodb.log")
+        wait_ready(child, replica_set.probe, DEADLINE_S)
+        return child
+
+    mongod = start()
+    try:
+        with bench_on(kafka, replica_set.uri, unique_name, timeout_s=0.5) as made:
+            fragile = Fragile(made, start, mongod)
+            yield fragile
+            mongod = fragile.mongod
+    finally:
+        mongod.kill()
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def test_a_run_from_request_to_success():
     assert found["labels"] == ["a:1", "b:2"]
     assert (run["status"], run["attempt"], run["progress"]) == ("succeeded", 1, {"done": 1, "total": 2})
     assert run["results"] == list(RESULTS)
-    assert run["timing"] == {**TIMING, "queued_ms": 137.0, "running_ms": 275.0}
+    assert run["timing"] == {**TIMING, "queued_ms": 138.0, "running_ms": 275.0}
     assert [a["outcome"] for a in run["attempts"]] == ["succeeded"]
     (kept,) = story.documents("runs")
     assert {k: v for k, v in kept.items() if k in run} == run

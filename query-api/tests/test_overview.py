@@ -162,7 +162,7 @@ def test_readiness_waits_for_a_projector(service: Any) -> None:
 
 
 def test_without_its_database_it_says_so_in_time(service: Any) -> None:
-    store = Store("mongodb://127.0.0.1:9/?directConnection=true", "none", 0.3)
+    store = Store("mongodb://127.0.0.1:9/?directConnection=true", "none", 0.15)
     watcher = Watcher(store, threading.Event())
     client = make_query_app(service.settings, store, service.log.blobs, watcher).test_client()
     watcher.start()

@@ -11,7 +11,7 @@ from darkroom.runtime.catalogue import Catalogue
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.ids import new_id
 from darkroom.runtime.tail import Tail
-from darkroom.runtime.testing import CONTEXT, TIMEOUT_S, HeldBack
+from darkroom.runtime.testing_writer import CONTEXT, TIMEOUT_S, HeldBack
 from darkroom.runtime.writer import Accepted, ModelWriter
 from darkroom.schemas import model
 from darkroom.schemas.chain import partition_of
@@ -153,12 +153,14 @@ def test_what_is_no_event_changes_nothing_and_a_damaged_body_only_the_chain(one:
     one.execute(model.Register(ONE))
     own = partition_of("cats", 2)
     record = log.read_one(own, 0, 1)
-    log.append(1 - own, b"cats", record.value or b"", record.headers)
+    foreign = next(name for name in (f"dogs-{n}" for n in range(9)) if partition_of(name, 2) == own)
+    log.append(1 - own, foreign.encode(), b"{}", record.headers)
     log.append(own, b"cats", b"", [])
     last = one.catalogue.get("cats").last_event_id
     second = {"streamversion": b"2", "previd": last.encode(), "id": b"e2"}
     log.append(own, b"cats", b"{", [(n, second.get(n, v)) for n, v in record.headers])
     one.tail.caught_up(TIMEOUT_S)
     head = one.catalogue.get("cats")
+    assert one.catalogue.get(foreign).version == 0
     assert (head.version, head.last_event_id, list(head.entries)) == (2, "e2", ["1"])
     assert one.execute(model.Retire("cats", "1")).outcome.version == 3

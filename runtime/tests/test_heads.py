@@ -13,7 +13,7 @@ from darkroom.runtime import heads
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.eventlog.port import Record
 from darkroom.runtime.heads import Folded, HeadStore
-from darkroom.runtime.testing import append_chain, append_event
+from darkroom.runtime.testing_writer import append_chain, append_event
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
 from darkroom.schemas.errors import LogUnavailable, StoreUnavailable
@@ -252,7 +252,7 @@ from pathlib import Path
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.eventlog.port import Record
 from darkroom.runtime.heads import HeadStore
-from darkroom.runtime.testing import append_chain
+from darkroom.runtime.testing_writer import append_chain
 from darkroom.schemas.testing import QUEUED, STARTED, SUCCEEDED
 log = MemoryLog(1)
 store = HeadStore(Path(sys.argv[1]), log)

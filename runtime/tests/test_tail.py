@@ -10,7 +10,7 @@ from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.eventlog.port import Record
 from darkroom.runtime.heads import HeadStore
 from darkroom.runtime.tail import Tail, Verdict
-from darkroom.runtime.testing import TIMEOUT_S, HeldBack, append_chain, append_event
+from darkroom.runtime.testing_writer import TIMEOUT_S, HeldBack, append_chain, append_event
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
 from darkroom.schemas.errors import LogUnavailable, TailBehind

@@ -132,6 +132,7 @@ def test_put_of_a_deleted_id_is_gone_but_the_key_of_its_create_is_answered_for_e
     first = job.Repeated(job.Outcome("c1", "h", 0, 1, Status.QUEUED, 1))
     deleted.when(command).then_refused(Why.DELETED, Status.DELETED)
     deleted.when(command, command_id="c1", keyed=True).then(first)
+    deleted.when(command, command_id="c1", keyed=False).then_refused(Why.DELETED, Status.DELETED)
     deleted.when(command, command_id="another", keyed=True).then_refused(Why.DELETED, Status.DELETED)
     deleted.when(command, request_hash="other").then_refused(Why.KEY_REUSED)
 

@@ -157,9 +157,15 @@ def test_a_body_that_contradicts_its_headers(name: str, value: Any) -> None:
 @pytest.mark.parametrize("field", ["run", "attempt"])
 def test_data_that_contradict_the_guard(field: str) -> None:
     data = orjson.loads(VALUE)["data"]
-    envelope = read_envelope(GUARD, body(data=data | {field: 7}), HEADERS)
     with pytest.raises(Undecodable, match="run or attempt"):
-        _ = envelope.event
+        read_envelope(GUARD, body(data=data | {field: 7}), HEADERS)
+
+
+def test_a_created_event_that_executes_says_so_in_its_guard() -> None:
+    guard = replace(guard_for(QUEUED, 1, ""), run=0)
+    key, value, written = encode(guard, QUEUED, CONTEXT)
+    with pytest.raises(Undecodable, match="run or attempt"):
+        _ = read_envelope(read_guard(key, written), value, written).event
 
 
 def test_a_model_event_speaks_of_its_own_key() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from darkroom.cli.demobatch import Exhibit, broken_exhibit, bundled_exhibits, real_models, specimen_file
@@ -97,8 +98,11 @@ def demo() -> None:
             heading(console, "1  The stack: Kafka, MongoDB, a blob folder and four services, on free ports")
             with running_stack(console, Path(folder)) as (stack, ready_file):
                 ready_s = monotonic() - started
-                commands, queries = CommandClient(stack.command_url), QueryClient(stack.query_url)
-                with LiveTail(console, stack) as tail:
+                with (
+                    CommandClient(stack.command_url) as commands,
+                    QueryClient(stack.query_url) as queries,
+                    LiveTail(console, stack) as tail,
+                ):
                     show = Demo(console, commands, queries, tail)
                     _run(show, Path(folder))
                     result_s = tail.first_result_at - started if tail.first_result_at is not None else None
@@ -205,7 +209,7 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> Table:
     for o in outcomes:
         mark = "[red]✗[/red]" if o.wrong else "[green]✓[/green]"
         ms = f"{o.ms:.0f}" if o.ms is not None else ""
-        table.add_row(mark, o.title, o.status, ms, f"[red]{o.wrong}[/red]" if o.wrong else o.shows)
+        table.add_row(mark, o.title, o.status, ms, f"[red]{escape(o.wrong)}[/red]" if o.wrong else escape(o.shows))
     return table
 
 

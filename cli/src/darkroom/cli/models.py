@@ -11,11 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from darkroom.cli.connect import find_stack
 from darkroom.cli.errors import UserError
 from darkroom.cli.modelfiles import ModelFile, bundled, catalogued, described
-from darkroom.cli.plainly import plainly, refused, require
-from darkroom.cli.submit import PATIENCE_S, ReadyFile
+from darkroom.cli.plainly import clients, plainly, refused, require
+from darkroom.cli.submit import ReadyFile
 from darkroom.simulator.client import CommandClient, Unreachable
 from darkroom.simulator.reader import QueryClient
 
@@ -58,17 +57,16 @@ def add(
             files = [described(path, Path(work), **overrides)]
         else:
             files = bundled()
-        stack = find_stack(ready_file, needs=("command_url", "query_url"))
-        commands = CommandClient(stack.command_url, patience_s=PATIENCE_S)
-        for line in register(commands, QueryClient(stack.query_url), files):
-            typer.echo(line)
+        with clients(ready_file) as (commands, queries):
+            for line in register(commands, queries, files):
+                typer.echo(line)
 
 
 @app.command("list")
 def list_models(ready_file: ReadyFile = None) -> None:
     """List the models and their versions."""
-    with plainly():
-        found = QueryClient(find_stack(ready_file, needs=("query_url",)).query_url).models()
+    with plainly(), clients(ready_file) as (_, queries):
+        found = queries.models()
     console = Console(highlight=False)
     if not found:
         console.print("there are no models yet; `darkroom models add --bundled` adds three")
@@ -101,9 +99,8 @@ def retire(
     name, at, version = reference.partition("@")
     if not (name and at and version):
         raise refused(f"{reference!r} is not of the form NAME@VERSION")
-    with plainly():
-        stack = find_stack(ready_file, needs=("command_url",))
-        require(CommandClient(stack.command_url, patience_s=PATIENCE_S).retire_model(name, version))
+    with plainly(), clients(ready_file) as (commands, _):
+        require(commands.retire_model(name, version))
     typer.echo(f"{reference} is retired")
 
 

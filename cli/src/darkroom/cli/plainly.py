@@ -1,15 +1,20 @@
-"""What a command says when it cannot do what it was asked: one sentence, no stack trace."""
+"""How a command talks to the services, and what it says when they do not do what it was asked: one sentence, no
+stack trace."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
+from darkroom.cli.connect import find_stack
 from darkroom.cli.errors import UserError
 from darkroom.schemas.errors import DarkroomError
-from darkroom.simulator.client import Answer, Unreachable
-from darkroom.simulator.reader import Refused
+from darkroom.simulator.client import Answer, CommandClient, Unreachable
+from darkroom.simulator.reader import QueryClient, Refused
 
+PATIENCE_S = 5.0
+"""A person at a terminal would rather know than wait for a service that is away."""
 EXIT_OUTCOME = 1
 """The service did what it was asked, and the outcome is not a good one."""
 EXIT_REFUSED = 2
@@ -27,6 +32,17 @@ def plainly() -> Iterator[None]:
         raise refused(f"{error}\nIs the stack up? `darkroom doctor` tells.") from None
     except (UserError, DarkroomError, OSError) as error:
         raise refused(str(error)) from None
+
+
+@contextmanager
+def clients(ready_file: Path | None) -> Iterator[tuple[CommandClient, QueryClient]]:
+    """Clients of the stack that is meant (see connect.py). Raises NoStack."""
+    stack = find_stack(ready_file, needs=("command_url", "query_url"))
+    with (
+        CommandClient(stack.command_url, patience_s=PATIENCE_S) as commands,
+        QueryClient(stack.query_url) as queries,
+    ):
+        yield commands, queries
 
 
 def refused(message: str) -> typer.Exit:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 ROWS_PER_INPUT_MAX = 10
@@ -14,7 +15,7 @@ def results_table(job: Mapping[str, Any], names: Sequence[str]) -> Table:
     for title in ("input", "label", "score", "box (x, y, w, h in px)"):
         table.add_column(title, justify="right" if title == "score" else "left", no_wrap=title != "label")
     for row in rows(job.get("results") or [], names):
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     return table
 
 

@@ -1,12 +1,14 @@
 """`darkroom status`: what runs, how far the read models are behind the log, and what there is."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from darkroom.cli.connect import find_stack
@@ -24,9 +26,9 @@ def status(
 ) -> None:
     """Services, checkpoints beside the log's own ends, and counts. Exit code 1 if anything is away or unknown."""
     console = Console(highlight=False)
-    with plainly():
+    with plainly(), ExitStack() as closing:
         stack = find_stack(ready_file, needs=("command_url", "query_url", "kafka"))
-        queries = QueryClient(stack.query_url)
+        queries = closing.enter_context(QueryClient(stack.query_url))
         services = {"command API": stack.command_url, "query API": stack.query_url}
         health = {name: health_of(url) for name, url in services.items()}
         for name, why in health.items():
@@ -40,10 +42,12 @@ def status(
             projections = queries.projections().get("items", [])
             console.print(projections_table(projections, ends))
             console.print()
-            for line in counts(queries.stats(), sum(p.get("quarantined", 0) for p in projections)):
+            for line in counts(
+                queries.stats(), sum({p.get("topic"): p.get("quarantined", 0) for p in projections}.values())
+            ):
                 console.print(line)
         except (Refused, Unreachable) as error:
-            console.print(f"[red]the read model cannot be asked[/red]: {error}")
+            console.print(f"[red]the read model cannot be asked[/red]: {escape(str(error))}")
             raise typer.Exit(EXIT_OUTCOME) from None
     if any(health.values()) or not all(ends[topic] for topic in ends):
         raise typer.Exit(EXIT_OUTCOME)
@@ -54,8 +58,8 @@ def health_of(url: str) -> str | None:
     try:
         response = httpx.get(f"{url}/health/ready", timeout=ASK_TIMEOUT_S)
     except httpx.TransportError as error:
-        return f"[red]away[/red] ({error})"
-    return None if response.status_code == 200 else f"[yellow]not ready[/yellow]: {response.text.strip()}"
+        return f"[red]away[/red] ({escape(str(error))})"
+    return None if response.status_code == 200 else f"[yellow]not ready[/yellow]: {escape(response.text.strip())}"
 
 
 def ends_of(bootstrap: str, topic: str) -> dict[int, int]:

@@ -6,18 +6,15 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from darkroom.cli.connect import find_stack
-from darkroom.cli.plainly import EXIT_OUTCOME, plainly, refused, require
+from darkroom.cli.plainly import EXIT_OUTCOME, clients, plainly, refused, require
 from darkroom.cli.results import inputs_with_errors, results_table
 from darkroom.runtime.ids import new_id
 from darkroom.schemas.job import Status
-from darkroom.simulator.client import CommandClient
 from darkroom.simulator.pictures import MEDIA_TYPES, Picture, read_file, read_folder
 from darkroom.simulator.reader import QueryClient
 
-PATIENCE_S = 5.0
-"""A person at a terminal would rather know than wait for a service that is away."""
 ReadyFile = Annotated[Path | None, typer.Option(help="The ready file of the stack to talk to.")]
 
 
@@ -49,14 +46,12 @@ def submit(
     if deadline_s is not None:
         body["deadline_s"] = deadline_s
     console = Console(highlight=False)
-    with plainly():
-        stack = find_stack(ready_file, needs=("command_url", "query_url"))
-        commands, queries = CommandClient(stack.command_url, patience_s=PATIENCE_S), QueryClient(stack.query_url)
+    with plainly(), clients(ready_file) as (commands, queries):
         uploaded = [require(commands.upload(picture)) for picture in pictures]
         body["inputs"] = [{"media": answer.body["digest"]} for answer in uploaded]
         started = monotonic()
         accepted = require(commands.create(body, key=new_id())).body
-        console.print(f"job {accepted['id']} of {len(pictures)} picture(s) with {model}")
+        console.print(f"job {accepted['id']} of {len(pictures)} picture(s) with {model}", markup=False)
         job = None
         if wait:
             queries.job(accepted["id"], after=accepted["position"])  # from here on the read model knows of it
@@ -112,7 +107,8 @@ def watch(console: Console, queries: QueryClient, job_id: str, started: float, t
 def show_outcome(console: Console, job: Any, names: list[str]) -> None:
     """The results as a table, or why there are none."""
     if job.get("error"):
-        console.print(f"[red]{job['error']['title']}[/red]: {job['error']['detail']}  ({job['error']['type']})")
+        error = job["error"]
+        console.print(f"[red]{escape(error['title'])}[/red]: {escape(error['detail'])}  ({escape(error['type'])})")
     elif job.get("results"):
         console.print(results_table(job, names))
         timing = job.get("timing") or {}

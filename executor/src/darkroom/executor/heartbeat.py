@@ -40,7 +40,7 @@ class Heartbeats:
         event = CloudEvent(
             {
                 "id": new_id(),
-                "source": f"/darkroom/executor/{self._executor}",
+                "source": f"urn:darkroom:executor:{self._executor}",
                 "type": TYPE,
                 "subject": self._executor,
                 "time": datetime.now(UTC),

@@ -217,7 +217,7 @@ class Runner:
 
     def _context(self, request: Envelope, causation_id: str | None = None) -> Context:
         return Context(
-            source=f"/darkroom/executor/{self._executor}",
+            source=f"urn:darkroom:executor:{self._executor}",
             time=datetime.now(UTC),
             actor=f"executor:{self._executor}",
             correlation_id=str(request.attributes.get("correlationid") or request.guard.key),
@@ -234,4 +234,4 @@ def _spec_of(request: Envelope) -> RunSpec:
 
 
 def _context_without_request(executor: str) -> Context:
-    return Context(f"/darkroom/executor/{executor}", datetime.now(UTC), f"executor:{executor}", "-", "-")
+    return Context(f"urn:darkroom:executor:{executor}", datetime.now(UTC), f"executor:{executor}", "-", "-")

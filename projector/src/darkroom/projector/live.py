@@ -74,6 +74,11 @@ class Live:
         """None while it projects, otherwise what it waits for."""
         return self._why_not_ready or self._ends.failure
 
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The partitions that it projects."""
+        return frozenset(self._next)
+
     def run(self, group: Group, stopping: Event) -> None:
         """Projects until `stopping` is set. Raises ValueError for a log that does not fit the read models,
         LogUnavailable if a position in the log is lost: both need a person."""

@@ -4,10 +4,12 @@ Jobs are created, run, retried, executed again, cancelled and deleted; some even
 records are poison. The same seed gives the same records.
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
+from time import monotonic
 from uuid import UUID
 
 from darkroom.runtime.eventlog.port import Record
@@ -60,6 +62,14 @@ class Chain:
                 self.events.append(event)
         partition = partition_of(self.key, self.partitions)
         return Record(partition, 0, key, value, headers, int(self.time.timestamp() * 1000))
+
+
+def wait_until(true: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+    """Looks again and again, until a deadline."""
+    until = monotonic() + timeout_s
+    while not true():
+        assert monotonic() < until, f"not within {timeout_s:g} s: {what}"
+        threading.Event().wait(0.02)
 
 
 def results(random: Random) -> tuple[dict[str, object], ...]:

@@ -76,7 +76,7 @@ def register(app: Flask, settings: Settings) -> None:
 
 def sample_pictures(settings: Settings) -> dict[str, Path]:
     """The sample pictures by name: those of the settings' folder, or of the checkout that this runs from."""
-    folder = Path(settings.samples) if settings.samples else Path(__file__).parents[5] / "models" / "samples"
+    folder = Path(settings.samples) if settings.samples else Path(__file__).parents[4] / "models" / "samples"
     if not folder.is_dir():
         return {}
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SAMPLE_TYPES and p.is_file())

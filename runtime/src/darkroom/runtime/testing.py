@@ -1,112 +1,141 @@
-"""For tests of what decides against a log: records of events, a tail that can be held back, and a whole writer."""
+"""A write side in a test's own process: accepts commands as the command API would, against a real broker."""
 
-import threading
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Condition
 from time import monotonic
 from typing import Any
 
-from darkroom.runtime.eventlog.port import EventLog, Record
-from darkroom.runtime.heads import HeadStore
+from darkroom.runtime.blobs import open_blobs
+from darkroom.runtime.catalogue import Catalogue
+from darkroom.runtime.eventlog.kafka import KafkaLog
+from darkroom.runtime.eventlog.topics import ensure_all_topics
+from darkroom.runtime.heads import Folded, HeadStore
 from darkroom.runtime.ids import new_id
-from darkroom.runtime.tail import Fold, Tail, Verdict
-from darkroom.runtime.writer import Accepted, JobWriter
-from darkroom.schemas import eventdata, job
-from darkroom.schemas.chain import Guard, partition_of
-from darkroom.schemas.wire import Context, encode
+from darkroom.runtime.settings import Settings, read_settings
+from darkroom.runtime.tail import Tail
+from darkroom.runtime.writer import JobWriter, ModelWriter
+from darkroom.schemas import job, model
+from darkroom.schemas.wire import Context, Envelope, read_envelope
 
-CONTEXT = Context("/darkroom/test", datetime(2026, 1, 1, tzinfo=UTC), "tester", "correlation", "cause")
-TIMEOUT_S = 10.0
-
-
-def append_event(
-    log: EventLog, job_id: str, event: job.Event, version: int, prev_id: str, *, command_id: str = ""
-) -> str:
-    """Appends an event past every rule; returns its id."""
-    run, attempt = job.run_and_attempt(event)
-    guard = Guard(
-        key=job_id,
-        event_id=new_id(),
-        type=eventdata.type_of(event),
-        version=version,
-        prev_id=prev_id,
-        command_id=command_id or new_id(),
-        request_hash="hash",
-        tenant="default",
-        run=run,
-        attempt=attempt,
-    )
-    log.append(partition_of(job_id, log.partitions), *encode(guard, event, CONTEXT)).result(TIMEOUT_S)
-    return guard.event_id
+_WAIT_S = 60.0
 
 
-def append_chain(log: EventLog, job_id: str, *events: job.Event) -> list[str]:
-    """Appends a job's events, each continuing the one before; returns their ids."""
-    ids: list[str] = []
-    for version, event in enumerate(events, 1):
-        ids.append(append_event(log, job_id, event, version, ids[-1] if ids else ""))
-    return ids
+class World:
+    """Accepts commands as the command API would, and hears what becomes of them."""
 
-
-class HeldBack:
-    """A fold that waits at a gate before it applies anything: a tail that lags. `open()` lets it go on."""
-
-    def __init__(self, fold: Fold) -> None:
-        self._fold = fold
-        self._gate = threading.Event()
-
-    def open(self) -> None:
-        self._gate.set()
-
-    def hold(self) -> None:
-        self._gate.clear()
-
-    def positions(self) -> Mapping[int, int]:
-        return self._fold.positions()
-
-    def apply(self, records: Sequence[Record]) -> Sequence[Verdict]:
-        if not self._gate.wait(TIMEOUT_S):
-            raise TimeoutError("nobody opened the gate")
-        return self._fold.apply(records)
-
-
-class WriterInstance:
-    """One instance of the write side: heads, tail and writer over a log that it may share with others."""
-
-    def __init__(self, log: EventLog, path: Path | str = ":memory:", *, held_back: bool = False) -> None:
-        self.log = log
-        self.heads = HeadStore(path, log)
-        self.gate = HeldBack(self.heads)
-        if not held_back:
-            self.gate.open()
-        self.tail = Tail(log, self.gate, "test")
-        self.writer = JobWriter(log, self.tail, self.heads)
-        self.tail.start()
-
-    def execute(
-        self,
-        job_id: str,
-        command: job.Command,
-        command_id: str = "",
-        *,
-        request_hash: str = "hash",
-        timeout_s: float = TIMEOUT_S,
-    ) -> Accepted:
-        """As JobWriter.execute, for tenant `default`; with a `command_id` the command is keyed."""
-        identity = job.Identity(command_id or new_id(), request_hash, "default", keyed=bool(command_id))
-        return self.writer.execute(job_id, command, identity, CONTEXT, monotonic() + timeout_s)
-
-    def caught_up(self) -> None:
-        self.tail.caught_up(TIMEOUT_S)
+    def __init__(self, settings: Settings, bundled: Path) -> None:
+        """`bundled`: the folder of the bundled models."""
+        self.settings = settings
+        self._bundled = bundled
+        ensure_all_topics(settings)
+        self.blobs = open_blobs(settings)
+        self._jobs = KafkaLog(settings.kafka, settings.topic_jobs)
+        self._models = KafkaLog(settings.kafka, settings.topic_models)
+        self._changed = Condition()
+        self._events: dict[str, list[Envelope]] = {}
+        self.heads = HeadStore(":memory:", self._jobs, on_folded=self._hear)
+        catalogue = Catalogue(self._models)
+        self._tails = [Tail(self._jobs, self.heads, "jobs"), Tail(self._models, catalogue, "models")]
+        for tail in self._tails:
+            tail.start()
+        self._job_writer = JobWriter(self._jobs, self._tails[0], self.heads)
+        self._model_writer = ModelWriter(self._models, self._tails[1], catalogue)
 
     def close(self) -> None:
-        self.gate.open()
-        self.tail.stop()
+        for tail in self._tails:
+            tail.stop()
+        self._jobs.close(2.0)
+        self._models.close(2.0)
         self.heads.close()
 
-    def __enter__(self) -> "WriterInstance":
-        return self
+    def register(self, name: str, **changes: Any) -> job.ModelRef:
+        """Registers a bundled model; `changes` replace fields of its description, `artifact` its file's bytes."""
+        folder = self._bundled / changes.pop("like", name)
+        raw = json.loads((folder / "description.json").read_text())
+        file = next(path for path in folder.iterdir() if path.name.startswith("model."))
+        content = changes.pop("content", file.read_bytes())
+        form = "tflite" if file.suffix == ".tflite" else "tar.gz"
+        labels = json.dumps(raw["labels"]).encode()
+        digest = self.blobs.put(content)
+        description = model.Description(
+            name=name,
+            version="1",
+            kind=raw["kind"],
+            runtime=raw["runtime"],
+            source={"type": "upload"},
+            artifact={"digest": digest, "size_bytes": len(content), "format": form},
+            input=raw["input"],
+            output=raw["output"],
+            labels={"digest": self.blobs.put(labels), "count": len(raw["labels"])},
+        )
+        description = replace(description, **changes)
+        self._model_writer.execute(
+            name, model.Register(description), _identity(), _context(), monotonic() + _WAIT_S
+        )
+        return job.ModelRef(name, "1", str(description.artifact["digest"]))
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def submit(self, model_ref: job.ModelRef, *pictures: bytes, **spec: Any) -> str:
+        """Creates a job that is to be executed at once; returns its id."""
+        inputs = tuple(
+            job.Media(self.blobs.put(picture), "image/png", len(picture), 64, 64) for picture in pictures
+        )
+        job_id = new_id()
+        run = job.RunSpec(model_ref, inputs, {}, spec.get("deadline_s", 60.0), spec.get("max_attempts", 3))
+        self.command(job_id, job.Create(run, {}, True))
+        return job_id
+
+    def command(self, job_id: str, command: job.Command) -> None:
+        self._job_writer.execute(job_id, command, _identity(), _context(), monotonic() + _WAIT_S)
+
+    def wait_for(self, job_id: str, wanted: Callable[[Envelope], bool], timeout_s: float = _WAIT_S) -> Envelope:
+        """The first accepted event of the job that is wanted; fails after the timeout."""
+        until = monotonic() + timeout_s
+        with self._changed:
+            while True:
+                for event in self._events.get(job_id, []):
+                    if wanted(event):
+                        return event
+                assert self._changed.wait(until - monotonic()), f"not in time; so far: {self.types(job_id)}"
+
+    def end_of(self, job_id: str, timeout_s: float = _WAIT_S) -> Envelope:
+        """The event that ended the job's run."""
+        ends = {"darkroom.job.execution-succeeded.v1", "darkroom.job.execution-failed.v1"}
+        return self.wait_for(job_id, lambda event: event.guard.type in ends, timeout_s)
+
+    def types(self, job_id: str) -> list[str]:
+        """The short types of the job's accepted events so far."""
+        return [event.guard.type.split(".")[2] for event in self._events.get(job_id, [])]
+
+    def _hear(self, folded: Any) -> None:
+        events: list[Folded] = list(folded)
+        with self._changed:
+            for event in events:
+                envelope = read_envelope(event.guard, event.record.value, event.record.headers)
+                self._events.setdefault(event.guard.key, []).append(envelope)
+            self._changed.notify_all()
+
+
+def settings_for(kafka: str, name: str, folder: Path) -> Settings:
+    """Settings with topics and folders of their own."""
+    return replace(
+        read_settings(),
+        kafka=kafka,
+        topic_jobs=f"{name}.jobs",
+        topic_models=f"{name}.models",
+        topic_heartbeats=f"{name}.heartbeats",
+        partitions=4,
+        blobs=f"file://{folder}/blobs",
+        data=folder / "data",
+    )
+
+
+def _identity() -> job.Identity:
+    return job.Identity(new_id(), "test", "default")
+
+
+def _context() -> Context:
+    return Context("/tests", datetime.now(UTC), "tests", new_id(), new_id())

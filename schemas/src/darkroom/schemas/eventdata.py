@@ -48,6 +48,18 @@ class Number(fields.Float):
         return super()._deserialize(value, *args, **more)
 
 
+class Quantity(fields.Float):
+    """A JSON number that stays what it is: an integer is not made a float."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(validate=validate.Range(min=-INTEGER_MAX, max=INTEGER_MAX), **more)
+
+    def _deserialize(self, value: Any, *args: Any, **more: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class Truth(fields.Boolean):
     """A JSON boolean; 0 and 1 are none."""
 
@@ -105,7 +117,7 @@ class RunSpecSchema(Strict):
     makes = job.RunSpec
     model = fields.Nested(ModelRefSchema, required=True)
     inputs = Tuple(fields.Nested(MediaSchema), required=True, validate=validate.Length(min=1))
-    parameters = fields.Dict(keys=fields.String(), values=fields.Raw(), required=True)
+    parameters = fields.Dict(keys=fields.String(), values=Quantity(), required=True)
     deadline_s = number()
     max_attempts = integer(1)
 

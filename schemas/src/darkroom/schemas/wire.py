@@ -202,6 +202,8 @@ def read_envelope(
         raise Undecodable(f"the data of {guard.type} cannot be lifted: {error!r}") from None
     if lifted_type not in eventdata.SCHEMAS:
         raise Undecodable(f"unknown event type {guard.type!r}")
+    if (lifted.get("run", guard.run), lifted.get("attempt", guard.attempt)) != (guard.run, guard.attempt):
+        raise Undecodable(f"the data speaks of another run or attempt than {guard}")
     if lifted_type != guard.type:
         guard = replace(guard, type=lifted_type)
     return Envelope(guard, source, moment, lifted, attributes)
@@ -231,7 +233,10 @@ def _attributes_and_data(value: bytes | None, headers: Headers) -> tuple[dict[st
             if not isinstance(body, dict):
                 raise Undecodable("the event is not a JSON object")
             data = body.pop("data", None)
-            return {name: _attribute(name, v) for name, v in body.items()}, data
+            for name, attribute in body.items():
+                if type(attribute) is not str:
+                    _check_attribute(name, attribute)
+            return body, data
         attributes: dict[str, Any] = {
             n[3:]: _integer(v) if n[3:] in _INTEGER_HEADERS else v.decode()
             for n, v in headers
@@ -244,8 +249,8 @@ def _attributes_and_data(value: bytes | None, headers: Headers) -> tuple[dict[st
         raise Undecodable(f"the value cannot be read: {error}") from None
 
 
-def _attribute(name: str, value: Any) -> Any:
+def _check_attribute(name: str, value: Any) -> None:
     """CloudEvents' attributes are strings, 32-bit integers or booleans; nothing else may reach a database."""
-    if isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**31):
-        return value
+    if isinstance(value, str | int) and not (isinstance(value, int) and abs(value) >= 2**31):
+        return
     raise Undecodable(f"attribute {name[:40]} is not a string, an integer or a boolean")

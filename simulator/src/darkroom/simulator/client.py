@@ -133,6 +133,12 @@ class CommandClient:
     def close(self) -> None:
         self._http.close()
 
+    def __enter__(self) -> "CommandClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _call(
         self,
         method: str,

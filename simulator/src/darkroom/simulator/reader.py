@@ -120,6 +120,12 @@ class QueryClient:
     def close(self) -> None:
         self._http.close()
 
+    def __enter__(self) -> "QueryClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _get(
         self,
         path: str,

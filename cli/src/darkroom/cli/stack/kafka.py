@@ -15,10 +15,11 @@ from confluent_kafka.admin import AdminClient
 from darkroom.cli.stack.errors import StackError
 from darkroom.cli.stack.java import java_command
 from darkroom.cli.stack.ports import HOST
-from darkroom.cli.stack.process import Child
+from darkroom.cli.stack.process import Child, last_lines
 
 _FORMAT_TIMEOUT_S = 60.0
 _PROBE_TIMEOUT_S = 0.3
+_LINES_SHOWN = 15
 _MEMORY = ("-Xms192m", "-Xmx384m", "-XX:+UseSerialGC")
 # Less compiling: a quicker start and, with two cores, quicker tests, for less throughput in the long run.
 _QUICK = ("-XX:TieredStopAtLevel=1",)
@@ -79,12 +80,12 @@ class Cluster:
             )
             for broker in fresh
         ]
+        codes = [child.wait(_FORMAT_TIMEOUT_S) for child in children]
         for child in children:
-            if child.wait(_FORMAT_TIMEOUT_S) != 0:
-                lines = "\n".join(child.last_lines())
-                for other in children:
-                    other.kill()
-                raise StackError(f"Kafka's storage could not be formatted:\n{lines}")
+            child.kill()  # if it has not ended in time
+        if any(codes) or None in codes:
+            lines = "\n".join(last_lines(logs / "kafka-format.log", _LINES_SHOWN))
+            raise StackError(f"Kafka's storage could not be formatted:\n{lines}")
 
     def argv(self, broker: Broker) -> list[str]:
         """The command line of a broker."""

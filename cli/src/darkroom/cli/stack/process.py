@@ -1,21 +1,25 @@
-"""Child processes that never outlive this one, each with a log file.
+"""Child processes that never outlive this one, nor does what they start; each with a log file.
 
-The kernel sends the death signal when the *thread* that started a child ends, so children are started from the main
-thread only. On platforms other than Linux there is no such signal: there children end with an orderly stop only.
+Two means: the kernel kills a child when its parent dies (Linux), and a guard process kills the children's process
+groups. The kernel's signal comes when the *thread* that started a child ends, so children are started from the main
+thread only.
 """
 
+import atexit
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
-from darkroom.cli.stack import launch
+from darkroom.cli.stack import guard, launch
 
 _TAIL_SIZE_BYTES_MAX = 16_384
+_GUARD_END_TIMEOUT_S = 10
 
 
 class Child:
@@ -27,6 +31,7 @@ class Child:
             raise RuntimeError(f"{name}: children are started from the main thread, or they die with the thread")
         self.name = name
         self.log = log
+        tell = _guard()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -39,6 +44,8 @@ class Child:
                 # and the group can be killed with what the child itself started.
                 start_new_session=True,
             )
+        self._tell_guard = tell
+        tell(f"+{self.pid}\n")
 
     @property
     def pid(self) -> int:
@@ -68,6 +75,7 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+        self._tell_guard(f"-{self.pid}\n")  # the number may now become another's
 
     def stop(self, timeout_s: float) -> bool:
         """Asks it to end and kills it after `timeout_s`. True if it ended by itself."""
@@ -78,6 +86,29 @@ class Child:
 
     def last_lines(self, count: int = 15) -> list[str]:
         return last_lines(self.log, count)
+
+
+@cache
+def _guard() -> Callable[[str], None]:
+    """Starts this process's guard; the result tells it a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", guard.__file__], stdin=subprocess.PIPE, start_new_session=True, text=True
+    )
+    assert process.stdin is not None
+    pipe = process.stdin
+
+    def tell(line: str) -> None:
+        with suppress(BrokenPipeError):  # someone killed the guard: the kernel's signal remains
+            pipe.write(line)
+            pipe.flush()
+
+    def end() -> None:
+        with suppress(BrokenPipeError):
+            pipe.close()
+        process.wait(_GUARD_END_TIMEOUT_S)
+
+    atexit.register(end)
+    return tell
 
 
 def runs(pid: int) -> bool:

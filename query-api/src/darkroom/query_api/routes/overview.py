@@ -62,7 +62,11 @@ def blueprint(parts: Parts) -> Blueprint:
     def get_stats(arguments: dict[str, Any]) -> Response:
         deadline = monotonic() + arguments["wait"]
         by_status = parts.reader.read(
-            "jobs", lambda g: store.count_by_status(g, TENANT, STATUSES), arguments["after"], deadline
+            "jobs",
+            lambda g: store.count_by_status(g, TENANT, STATUSES),
+            arguments["after"],
+            deadline,
+            absent=lambda counts: not any(counts.values()),
         )
         by_model = parts.reader.read(
             "stats",

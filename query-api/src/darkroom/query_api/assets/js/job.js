@@ -4,7 +4,7 @@ import { day, duration, shortDigest, shortType } from "./format.js";
 import { figure } from "./pictures.js";
 import { Timeline } from "./timeline.js";
 
-const PATIENCE_TRIES = 8; // a job may be younger than the read model
+const PATIENCE_TRIES = 5; // a job may be younger than the read model
 const path = `/jobs/${encodeURIComponent(decodeURIComponent(location.pathname.split("/")[2]))}`;
 const timeline = new Timeline($("timeline"));
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -26,8 +26,9 @@ function drawFacts() {
     fact("Ran", duration(timing.running_ms)),
     fact("Decoding", duration(timing.decode_ms)),
     fact("Inference", duration(timing.inference_ms)),
-    fact("Created", h("time", { datetime: job.created_at }, day(job.created_at))),
-    Object.entries(job.labels).map(([k, v]) => fact(k, v)));
+    fact("Created", h("time", { datetime: job.created_at }, day(job.created_at))));
+  show($("labels"), Object.entries(job.labels).map(([k, v]) =>
+    h("a", { class: "tag", href: `/jobs?label=${encodeURIComponent(`${k}:${v}`)}`, title: `${k}:${v}` }, `${k}:${v}`)));
 }
 
 function drawPictures() {

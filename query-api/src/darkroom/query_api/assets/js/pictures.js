@@ -7,17 +7,18 @@ import { percent } from "./format.js";
 const INKS = 8;
 const BARS_MAX = 10;
 
-function box(detection, unit, index) {
+function box(input, detection, unit, index) {
   const [x, y, width, height] = detection.box;
   const text = `${detection.label} ${percent(detection.score)}`;
   const size = 15 * unit;
   const plateWidth = (text.length * 0.58 + 0.8) * size;
+  const plateX = Math.max(0, Math.min(x, input.width_px - plateWidth)); // inside the picture, so that it can be read
   const plateY = y >= size * 1.5 ? y - size * 1.5 : y;
   return svg("g", { class: `box ink${detection.class_index % INKS}`, "data-index": index },
     svg("title", null, text),
     svg("rect", { class: "edge", x, y, width, height }),
-    svg("rect", { class: "plate", x, y: plateY, width: plateWidth, height: size * 1.5, rx: size * 0.2 }),
-    svg("text", { x: x + size * 0.4, y: plateY + size * 1.07, "font-size": size }, text));
+    svg("rect", { class: "plate", x: plateX, y: plateY, width: plateWidth, height: size * 1.5, rx: size * 0.2 }),
+    svg("text", { x: plateX + size * 0.4, y: plateY + size * 1.07, "font-size": size }, text));
 }
 
 function overlay(input, detections) {
@@ -25,7 +26,7 @@ function overlay(input, detections) {
   const unit = Math.max(input.width_px / 340, input.height_px / 420);
   return svg("svg", {
     viewBox: `0 0 ${input.width_px} ${input.height_px}`, "aria-hidden": "true", focusable: "false",
-  }, [...detections].reverse().map((d) => box(d, unit, detections.indexOf(d))));
+  }, [...detections].reverse().map((d) => box(input, d, unit, detections.indexOf(d))));
 }
 
 function bars(classes) {
@@ -54,6 +55,17 @@ function below(result, threshold, status) {
   return bars(result.classes.filter((c) => c.score >= threshold));
 }
 
+const images = new Map(); // by address: an image that is already there is moved, not loaded again
+
+function image(url, input, alt) {
+  const known = images.get(url) ?? h("img", {
+    src: url, width: input.width_px, height: input.height_px, loading: "lazy",
+  });
+  known.alt = alt;
+  images.set(url, known);
+  return known;
+}
+
 export function figure(job, index, threshold) {
   const input = job.inputs[index];
   const result = (job.results ?? []).find((r) => r.input === index);
@@ -61,9 +73,7 @@ export function figure(job, index, threshold) {
   const shown = result?.kind === "detection" ? result.detections.filter((d) => d.score >= threshold) : [];
   return h("figure", { class: result || !["queued", "running"].includes(job.status) ? "" : "waiting" },
     h("div", { class: "frame" }, h("div", { class: "sheet" },
-      h("img", {
-        src: url, width: input.width_px, height: input.height_px, loading: "lazy", alt: describe(result, shown, index),
-      }),
+      image(url, input, describe(result, shown, index)),
       shown.length ? overlay(input, shown) : null)),
     h("figcaption", null,
       h("div", { class: "caption" }, h("span", null, `#${index} · ${input.width_px} × ${input.height_px}`),
