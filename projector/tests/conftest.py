@@ -61,6 +61,7 @@ class Bench:
     log: KafkaLog
     models: KafkaLog
     store: Store
+    timeout_s: float
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     at_the_end_of = staticmethod(at_the_end_of)
@@ -98,7 +99,8 @@ class Bench:
     def live(self, group: str = "group") -> Iterator[Live]:
         """A live loop for jobs in a thread of this process."""
         stopping, failures = threading.Event(), []
-        live = Live(JOBS, self.log.topic, self.log, self.store, partial(prepare, self.store, JOBS, self.log))
+        store = Store(self.mongodb, self.name, timeout_s=self.timeout_s)
+        live = Live(JOBS, self.log.topic, self.log, store, partial(prepare, store, JOBS, self.log))
 
         def run() -> None:
             try:
@@ -113,21 +115,28 @@ class Bench:
         finally:
             stopping.set()
             thread.join(DEADLINE_S)
+            store.close()
             assert not thread.is_alive()
             assert not failures, failures
 
-    def process(self, group: str = "group", **environment: str) -> subprocess.Popen[bytes]:
-        """A projector process of its own."""
-        settings = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings under which a command or service finds this bench."""
+        return {
+            **os.environ,
             "DARKROOM_KAFKA": self.kafka,
             "DARKROOM_MONGODB": self.mongodb,
             "DARKROOM_MONGODB_DATABASE": self.name,
             "DARKROOM_TOPIC_JOBS": self.log.topic,
             "DARKROOM_TOPIC_MODELS": self.models.topic,
+            "DARKROOM_TOPIC_HEARTBEATS": f"{self.name}-heartbeats",
             "DARKROOM_PARTITIONS": str(PARTITIONS),
         }
+
+    def process(self, group: str = "group", **environment: str) -> subprocess.Popen[bytes]:
+        """A projector process of its own."""
         argv = [sys.executable, "-m", "darkroom.projector", "--group", f"{self.name}-{group}"]
-        process = subprocess.Popen(argv, env={**os.environ, **settings, **environment}, stderr=subprocess.PIPE)
+        process = subprocess.Popen(argv, env={**self.environment, **environment}, stderr=subprocess.PIPE)
         self.processes.append(process)
         return process
 
@@ -135,9 +144,10 @@ class Bench:
 @contextmanager
 def bench_on(kafka: str, mongodb: str, name: str, timeout_s: float = 5.0) -> Iterator[Bench]:
     topics = [f"{name}-jobs", f"{name}-models"]
-    ensure_topics(kafka, [TopicSpec(t, PARTITIONS, 1, TRUTH) for t in topics], DEADLINE_S)
+    specs = [TopicSpec(topics[0], PARTITIONS, 1, TRUTH), TopicSpec(topics[1], 1, 1, TRUTH)]
+    ensure_topics(kafka, specs, DEADLINE_S)
     store = Store(mongodb, name, timeout_s=timeout_s)
-    made = Bench(kafka, mongodb, name, KafkaLog(kafka, topics[0]), KafkaLog(kafka, topics[1]), store)
+    made = Bench(kafka, mongodb, name, KafkaLog(kafka, topics[0]), KafkaLog(kafka, topics[1]), store, timeout_s)
     yield made
     for process in made.processes:
         if process.poll() is None:

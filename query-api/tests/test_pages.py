@@ -32,7 +32,7 @@ def site(running: Any) -> Iterator[str]:
     thread.join(5)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright allows one at a time in a process, and other tests have theirs
 def browser() -> Iterator[Browser]:
     assert Path(CHROMIUM).exists(), "Debian's chromium is missing: apt-get install chromium"
     with sync_playwright() as playwright:
@@ -278,6 +278,7 @@ def test_a_refused_picture_is_marked(visit: Visit, tmp_path: Path) -> None:
     page.locator("#submit").click()
     expect(page.locator("#chosen .why")).to_have_text("The picture cannot be decoded")
     expect(page.locator("#problem")).to_contain_text("Some pictures cannot be used")
+    expect(page.locator("#problem li")).to_have_text("torn.png The picture cannot be decoded")
     page.get_by_role("button", name="Leave out torn.png").click()
     expect(page.locator("#chosen li")).to_have_count(0)
 
@@ -326,7 +327,9 @@ def test_pages_allow_nothing_from_elsewhere(service: Any) -> None:
         assert not re.search(r"(src|href)=\"(https?:)?//", html)
         assert "<style" not in html
         assert " on" not in re.sub(r">[^<]*<", "><", html).replace(" only", "")
-    with service.client.get("/assets/js/job.js") as script:
-        assert (script.status_code, script.mimetype) == (200, "text/javascript")
+    script = service.client.get("/assets/js/job.js")
+    assert (script.status_code, script.mimetype) == (200, "text/javascript")
+    again = service.client.get("/assets/js/job.js", headers={"If-None-Match": script.headers["ETag"]})
+    assert again.status_code == 304
     for path in ("/assets/../store.py", "/assets/%2e%2e/store.py", "/samples/..%2fexpected.json", "/samples/x"):
         assert service.client.get(path).status_code == 404

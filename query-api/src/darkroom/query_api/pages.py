@@ -4,11 +4,13 @@ Nothing in them comes from elsewhere, and nothing of a user's is ever put in as 
 the modules write text nodes.
 """
 
-import mimetypes
+from collections.abc import Iterator
+from hashlib import sha256
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from flask import Flask, Response, jsonify, render_template, request, send_file, send_from_directory
+from flask import Flask, Response, jsonify, render_template, request
 
 from darkroom.runtime.http.problems import ProblemError
 from darkroom.runtime.settings import Settings
@@ -23,15 +25,15 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; font-src 'self'; "
     "connect-src 'self' {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_SAMPLE_TYPES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_ASSET_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_SAMPLE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 SAMPLES_MAX = 24
 
 
 def register(app: Flask, settings: Settings) -> None:
     """Serves the pages, their assets, and the sample pictures, all outside the API's prefix."""
     policy = _POLICY.format(settings.command_url)
-    assets = str(files("darkroom.query_api") / "assets")
-    mimetypes.add_type("text/javascript", ".js")  # some systems' tables say otherwise, and modules need it
+    assets = dict(_assets(files("darkroom.query_api") / "assets"))
 
     def page(template: str, title: str, script: str) -> Response:
         html = render_template(
@@ -40,7 +42,6 @@ def register(app: Flask, settings: Settings) -> None:
             script=script,
             path=request.path,
             command_url=settings.command_url,
-            picture_pixels_max=settings.picture_pixels_max,
         )
         response = Response(html, mimetype="text/html")
         response.headers["Content-Security-Policy"] = policy
@@ -59,7 +60,9 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.get("/assets/<path:name>")
     def asset(name: str) -> Response:
-        return send_from_directory(assets, name, max_age=0)
+        if name not in assets:
+            raise ProblemError("not-found", "There is no such file.")
+        return _file(assets[name], _ASSET_TYPES[name.rsplit(".", 1)[-1]])
 
     samples = sample_pictures(settings)
 
@@ -71,7 +74,25 @@ def register(app: Flask, settings: Settings) -> None:
     def sample(name: str) -> Response:
         if name not in samples:
             raise ProblemError("not-found", "There is no such sample.")
-        return send_file(samples[name], max_age=3600)
+        return _file(samples[name].read_bytes(), _SAMPLE_TYPES[samples[name].suffix.lower()])
+
+
+def _assets(folder: Traversable, below: str = "") -> Iterator[tuple[str, bytes]]:
+    """Every file of the pages by its path: a few tens of kB, kept in memory."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _assets(entry, f"{below}{entry.name}/")
+        elif entry.name.rsplit(".", 1)[-1] in _ASSET_TYPES:
+            yield below + entry.name, entry.read_bytes()
+
+
+def _file(data: bytes, media_type: str) -> Response:
+    """Asked for again each time, but sent only once for the same content."""
+    response = Response(data, mimetype=media_type)
+    response.set_etag(sha256(data).hexdigest()[:20])
+    response.headers["Cache-Control"] = "no-cache"
+    response.make_conditional(request)
+    return response
 
 
 def sample_pictures(settings: Settings) -> dict[str, Path]:

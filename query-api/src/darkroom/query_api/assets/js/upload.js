@@ -3,6 +3,7 @@ import { Chosen, PICTURES_MAX, filesOfDrop } from "./chosen.js";
 import { $, h, problemNotice, show } from "./dom.js";
 
 const AT_ONCE = 3;
+const REFUSED_LISTED_MAX = 5;
 const models = new Map(); // "name@version" -> version of the catalogue
 const chosen = new Chosen($("chosen"), (items) => { $("submit").disabled = !items.length || !$("model").value; });
 
@@ -102,9 +103,12 @@ async function uploadAll() {
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   chosen.draw();
-  if (chosen.items.some((i) => !i.digest)) {
+  const refused = chosen.items.filter((i) => !i.digest);
+  if (refused.length) {
     throw new Problem(422, {
-      title: "Some pictures cannot be used", detail: "They are marked above. Leave them out, or choose others.",
+      title: "Some pictures cannot be used",
+      detail: "They are marked below. Leave them out, or choose others.",
+      errors: refused.slice(0, REFUSED_LISTED_MAX).map((i) => ({ pointer: i.file.name, detail: i.why })),
     });
   }
 }
