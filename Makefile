@@ -62,7 +62,7 @@ test-compose: $(STAMP)  ## bring up docker-compose.yaml, run jobs through it, ta
 
 .PHONY: bench
 bench: $(STAMP)  ## the benchmarks; results and how to read them are in benchmarks/README.md
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python benchmarks/whole_way.py $(ARGS)
 
 .PHONY: models
 models: $(STAMP)  ## train the bundled models again (about two minutes)

@@ -157,9 +157,7 @@ class JobWriter(Writer):
             head = self.heads.get(job_id)
         return head
 
-    def known(
-        self, job_id: str, command_id: str, deadline: float
-    ) -> tuple[job.Head | None, Outcome | None]:
+    def known(self, job_id: str, command_id: str, deadline: float) -> tuple[job.Head | None, Outcome | None]:
         """The job's head and what the command did before, both behind a barrier. Raises LogUnavailable,
         TailBehind."""
         self._tail.barrier(partition_of(job_id, self.partitions), deadline)
