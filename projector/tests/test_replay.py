@@ -4,14 +4,16 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
 from darkroom.projector.projections.families import JOBS
 from darkroom.projector.rebuild_job import rebuild_job
-from darkroom.projector.replay import Mode, Report, replay
-from darkroom.projector.store_generations import aliases_of, live_generation
-from darkroom.projector.testing import traffic
+from darkroom.projector.replay import Mode, Report, _join_and_switch, replay
+from darkroom.projector.store_generations import aliases_of, begin, hand_over, live_generation, switch
+from darkroom.projector.store_lease import Lease
+from darkroom.projector.testing import traffic, wait_until
 
 
 def run(bench, mode: Mode) -> Report:
@@ -95,6 +97,33 @@ def test_check_and_dry_run_find_what_was_altered_by_hand_and_write_nothing(bench
     jobs.delete_one({"_id": dropped})
     assert run(bench, Mode.REPAIR).switched
     assert bench.checksums(2) == clean_fold(records)
+
+
+def test_closes_the_gap_itself_where_no_projector_does(bench, clean_fold):
+    records = traffic(17, 30, 3)
+    bench.append(records)
+    with bench.live():
+        bench.wait_projected(len(records))
+    store, log = bench.store, bench.log
+    generation = begin(store, JOBS)
+    hand_over(store, JOBS, generation, log.topic, log.topic_id, dict.fromkeys(range(3), 0))  # all is missing
+    with store.session() as session:
+        assert not switch(store, session, JOBS, generation, log.topic)
+    with Lease(store, JOBS, print) as lease:
+        _join_and_switch(store, log, log.topic, JOBS, generation, lease, lambda _: None)
+    assert live_generation(store, JOBS) == generation
+    assert bench.checksums(generation) == clean_fold(records)
+
+
+def test_only_one_replay_at_a_time(bench, monkeypatch):
+    with bench.live():
+        wait_until(lambda: bench.store.generations.find_one() is not None, "the read models are there")
+    monkeypatch.setattr("darkroom.projector.store_lease.LEASE_S", 0)  # how long the second one waits
+    with Lease(bench.store, JOBS, print):
+        bench.store.database["replays"].update_one({}, {"$set": {"until": datetime(2999, 1, 1, tzinfo=UTC)}})
+        with pytest.raises(ValueError, match="another replay of jobs is under way"):
+            run(bench, Mode.SWITCH)
+    assert run(bench, Mode.SWITCH).switched
 
 
 KILLED = """

@@ -16,19 +16,18 @@ def plain(value: Any, depth: int = 0) -> Any:
     operators, become their full-width forms."""
     if depth > _DEPTH_MAX:
         raise Undecodable(f"a value is nested deeper than {_DEPTH_MAX}")
-    match value:
-        case None | bool() | str():
-            return value
-        case int():
-            return whole(value)
-        case float():
-            return number(value)
-        case dict():
-            return {_key(k): plain(v, depth + 1) for k, v in value.items()}
-        case list() | tuple():
-            return [plain(v, depth + 1) for v in value]
-        case _:
-            raise Undecodable(f"a value of type {type(value).__name__}")
+    kind = type(value)  # JSON knows these very types; a chain of `is` is the quickest way to tell them apart
+    if kind is str or value is None or kind is bool:
+        return value
+    if kind is float:
+        return number(value)
+    if kind is int:
+        return whole(value)
+    if kind is dict:
+        return {_key(k): plain(v, depth + 1) for k, v in value.items()}
+    if kind is list or kind is tuple:
+        return [plain(v, depth + 1) for v in value]
+    raise Undecodable(f"a value of type {kind.__name__}")
 
 
 def text(value: Any) -> str:

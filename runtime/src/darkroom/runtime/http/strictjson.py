@@ -62,9 +62,11 @@ def _unread(_: str) -> int:
 
 def _check_depth_and_text(value: Any) -> None:
     level = [value]
-    for _ in range(DEPTH_MAX + 1):
+    for depth in range(DEPTH_MAX + 1):
         below: list[Any] = []
         for item in level:
+            if depth == DEPTH_MAX and isinstance(item, dict | list):
+                raise ProblemError("invalid-json", f"The body is nested more than {DEPTH_MAX} levels deep.")
             if isinstance(item, dict):
                 below += item.keys()
                 below += item.values()
@@ -72,10 +74,7 @@ def _check_depth_and_text(value: Any) -> None:
                 below += item
             elif isinstance(item, str) and "\0" in item:
                 raise ProblemError("invalid-json", "A string of the body holds a NUL character.")
-        if not below:
-            return
         level = below
-    raise ProblemError("invalid-json", f"The body is nested more than {DEPTH_MAX} levels deep.")
 
 
 def _place_of(error: orjson.JSONDecodeError) -> str:

@@ -1,0 +1,83 @@
+"""As much of S3's protocol as the blob store speaks, over HTTP on loopback: objects, conditional puts, parts."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "_Server"
+
+    def _answer(self, status: int, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"tag"')
+        self.send_header("Last-Modified", "Sun, 22 Nov 2026 06:00:00 GMT")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _read(self) -> tuple[str, dict[str, str], bytes]:
+        parts = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        return parts.path, query, self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def do_PUT(self) -> None:
+        path, query, body = self._read()
+        with self.server.lock:
+            if "partNumber" in query:
+                self.server.parts.setdefault(path, {})[int(query["partNumber"])] = body
+                return self._answer(200)
+            if self.headers.get("If-None-Match") == "*" and path in self.server.objects:
+                return self._answer(412)
+            self.server.objects[path] = body
+        return self._answer(200)
+
+    def do_POST(self) -> None:
+        path, query, _ = self._read()
+        if "uploads" in query:
+            return self._answer(
+                200,
+                b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
+            )
+        with self.server.lock:
+            parts = self.server.parts.pop(path)
+            self.server.objects[path] = b"".join(parts[number] for number in sorted(parts))
+        return self._answer(200, b"<CompleteMultipartUploadResult><ETag>tag</ETag></CompleteMultipartUploadResult>")
+
+    def do_GET(self) -> None:
+        path, _, _ = self._read()
+        body = self.server.objects.get(path)
+        self._answer(404 if body is None else 200, body or b"")
+
+    do_HEAD = do_GET  # the name that the base class looks for
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.lock = threading.Lock()
+        self.objects: dict[str, bytes] = {}
+        self.parts: dict[str, dict[int, bytes]] = {}
+
+
+@contextmanager
+def s3_stand_in() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Its endpoint, and its objects by path."""
+    server = _Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", server.objects
+    finally:
+        server.shutdown()
+        thread.join(5)
+        server.server_close()
