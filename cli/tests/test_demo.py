@@ -65,7 +65,7 @@ def test_the_whole_demonstration(place: Path) -> None:
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_stopped_half_way_it_leaves_nothing_running(place: Path, stop: signal.Signals) -> None:
     with subprocess.Popen(
         DEMO,

@@ -118,8 +118,8 @@ def test_closes_the_gap_itself_where_no_projector_does(bench, clean_fold):
 def test_only_one_replay_at_a_time(bench, monkeypatch):
     with bench.live():
         wait_until(lambda: bench.store.generations.find_one() is not None, "the read models are there")
-    monkeypatch.setattr("darkroom.projector.store_lease.LEASE_S", 0)  # how long the second one waits
-    with Lease(bench.store, JOBS, print):
+    with monkeypatch.context() as patched, Lease(bench.store, JOBS, print):
+        patched.setattr("darkroom.projector.store_lease.LEASE_S", 0)  # how long the second one waits
         bench.store.database["replays"].update_one({}, {"$set": {"until": datetime(2999, 1, 1, tzinfo=UTC)}})
         with pytest.raises(ValueError, match="another replay of jobs is under way"):
             run(bench, Mode.SWITCH)

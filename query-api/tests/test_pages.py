@@ -219,6 +219,7 @@ def test_delete_by_keyboard(visit: Visit) -> None:
     job = visit.log.create()
     page = visit.go(f"/jobs/{job}")
     visit.commands.answers[f"DELETE /jobs/{job}"] = (412, {"title": "The job has changed", "detail": "Read it."})
+    expect(page.locator("#delete")).to_be_visible()
     expect(page.locator("#delete")).to_be_enabled()
     page.locator("#delete").focus()
     page.keyboard.press("Enter")

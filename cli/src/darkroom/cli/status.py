@@ -42,9 +42,8 @@ def status(
             projections = queries.projections().get("items", [])
             console.print(projections_table(projections, ends))
             console.print()
-            for line in counts(
-                queries.stats(), sum({p.get("topic"): p.get("quarantined", 0) for p in projections}.values())
-            ):
+            quarantined = {p.get("topic"): p.get("quarantined", 0) for p in projections}  # counted per topic
+            for line in counts(queries.stats(), sum(quarantined.values())):
                 console.print(line)
         except (Refused, Unreachable) as error:
             console.print(f"[red]the read model cannot be asked[/red]: {escape(str(error))}")

@@ -222,13 +222,15 @@ MODEL_BODY = {
         },
     },
 }
+_LEFT_OUT = {"none": {"summary": "left out", "value": ""}}
+"""Swagger UI fills the first example in: a fixed key would make every second try a repetition of the first."""
 KEY_PARAMETER = {
     "in": "header",
     "name": "Idempotency-Key",
     "required": False,
     "description": "Names this command: repeated under its key, it gives the first answer again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-    "example": "order-4711",
+    "examples": {**_LEFT_OUT, "a key": {"value": "order-4711"}},
 }
 TRACE_PARAMETER = {
     "in": "header",
@@ -236,7 +238,10 @@ TRACE_PARAMETER = {
     "required": False,
     "description": "W3C trace context; carried into the event.",
     "schema": {"type": "string"},
-    "example": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "examples": {
+        **_LEFT_OUT,
+        "a trace": {"value": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+    },
 }
 ACCEPTED_HEADERS = {
     "Location": {"schema": {"type": "string", "format": "uri"}, "description": "`urls.result`"},

@@ -11,7 +11,7 @@ from werkzeug.datastructures import FileStorage
 
 from darkroom.runtime.http.fields import invalid
 from darkroom.runtime.http.problems import ProblemError
-from darkroom.runtime.http.strictjson import check_encoding, parse_json, read_json
+from darkroom.runtime.http.strictjson import check_encoding, parse_json, read_body, read_json
 
 _DATA_URL = re.compile(r"data:([A-Za-z0-9.+-]*/[A-Za-z0-9.+-]*|)((?:;[A-Za-z0-9=._-]+)*),")
 
@@ -49,7 +49,7 @@ def read_one_file(request: Request) -> bytes:
     """The bytes of a raw body, or of the one part `file` of a multipart body."""
     check_encoding(request)
     if not is_multipart(request):
-        return request.get_data(cache=False, parse_form_data=False)
+        return read_body(request)
     _, files = read_form(request, frozenset(), frozenset({"file"}))
     found = files.get("file", [])
     if len(found) != 1:

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from flask import Flask, Response
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from darkroom.runtime.http.problems import MEDIA_TYPE, PROBLEMS, ProblemError
@@ -68,6 +69,8 @@ def as_problem(error: Exception) -> ProblemError:
             return ProblemError("store-unavailable", str(error), headers={"Retry-After": "1"})
         case HTTPException():
             return _from_http(error)
+        case ParseException():  # the server reads a chunked body only when the app does
+            return ProblemError("malformed-request", "The body's chunks cannot be read.")
         case _:
             return ProblemError("internal-error", "The service failed in a way that was not foreseen.")
 

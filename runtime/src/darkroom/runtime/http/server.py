@@ -27,6 +27,8 @@ from darkroom.runtime.http.problems import MEDIA_TYPE, PROBLEMS, Kind
 
 _GRACE_S = 6
 _KEEP_ALIVE_S = 15
+_STALL_S = 15.0
+"""A client that neither sends nor takes anything for so long in the middle of a request is let go."""
 _HEADER_SIZE_BYTES_MAX = 32_000
 """Above what the door refuses by itself (a long idempotency key), so that it answers, not the server."""
 
@@ -96,6 +98,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_quit(self, sig: int, frame: Any) -> None:
         stopping.set()
         super().handle_quit(sig, frame)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        conn.sock.settimeout(_STALL_S)
+        return super().handle_request(req, conn)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         # Gunicorn's own version logs and sends back what it received, which may hold a secret.

@@ -37,7 +37,16 @@ def read_json(request: Request) -> Any:
     check_encoding(request)
     if not request.is_json:
         raise ProblemError("unsupported-media-type", "The body must be application/json.")
-    return parse_json(request.get_data(cache=False))
+    return parse_json(read_body(request))
+
+
+def read_body(request: Request) -> bytes:
+    """The whole body. Raises RequestEntityTooLarge also for a chunked one, which werkzeug would cut off at the
+    limit without a word."""
+    data = request.get_data(cache=False)
+    if request.content_length is None:
+        request.stream.read(1)  # at the limit this raises; at the end of a shorter body it reads nothing
+    return data
 
 
 def check_encoding(request: Request) -> None:
