@@ -191,7 +191,7 @@ def test_status_puts_the_logs_own_ends_beside_the_checkpoints() -> None:
     console = Console(width=120, record=True, file=StringIO())
     console.print(status.projections_table([projection], {"t": {0: 7, 1: 8, 2: 4}}))
     shown = [line.split() for line in console.export_text().splitlines()[1:]]
-    assert shown[0] == ["0", "7", "7", "0", "never"]
-    assert shown[1] == ["1", "5", "8", "3", "2026-11-22T10:00:00Z"]
-    assert shown[2] == ["2", "9", "4", "5", "ahead", "of", "the", "log", "never"]
-    assert shown[3] == ["jobs", "2", "all", "3"]
+    assert shown[0] == ["jobs", "2", "all", "3"]
+    assert shown[1] == ["0", "7", "7", "0", "never"]
+    assert shown[2] == ["1", "5", "8", "3", "10:00:00"]
+    assert shown[3] == ["2", "9", "4", "5", "ahead", "of", "the", "log", "never"]

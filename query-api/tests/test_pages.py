@@ -109,8 +109,7 @@ def test_a_job_page_shows_pictures_with_boxes(visit: Visit) -> None:
     edge = page.locator("svg .box").last.locator("rect.edge")
     assert [edge.get_attribute(a) for a in ("x", "y", "width", "height")] == ["4", "6", "30", "20"]
     expect(page.locator(".found li")).to_have_text(["star 93 %", f"{NASTY} 31 %"])
-    loaded = "document.querySelector('figure img').naturalWidth === 60"
-    page.wait_for_function(loaded)
+    expect(page.locator("figure img").first).to_have_js_property("naturalWidth", 60)
     expect(page.locator("#facts")).to_contain_text("48 ms")
     page.locator("#threshold").fill("0.5")
     expect(page.locator("svg .box")).to_have_count(1)

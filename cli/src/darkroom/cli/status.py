@@ -76,14 +76,16 @@ def ends_of(bootstrap: str, topic: str) -> dict[int, int]:
 def projections_table(projections: list[Mapping[str, Any]], ends: Mapping[str, Mapping[int, int]]) -> Table:
     """Per read model and partition: what it has folded beside what the log holds now."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("read model", "generation", "partition", "folded up to", "log's end", "behind", "end seen at"):
-        table.add_column(title, justify="left" if title in ("read model", "end seen at") else "right")
+    for title in ("read model", "generation", "partition", "folded up to", "log's end", "behind", "end seen, UTC"):
+        table.add_column(title, justify="left" if title in ("read model", "end seen, UTC") else "right")
     for projection in projections:
         end = ends.get(projection.get("topic") or "", {})
-        total = 0
-        for mark in projection.get("partitions", []):
+        marks = projection.get("partitions", [])
+        total = sum(max(0, end[mark["partition"]] - mark["next"]) for mark in marks if mark["partition"] in end)
+        name = f"[bold]{projection['read_model']}[/bold]"
+        table.add_row(name, str(projection["generation"]), "all", "", "", behind(total) if end else "?", "")
+        for mark in marks:
             truth = end.get(mark["partition"])
-            total += max(0, truth - mark["next"]) if truth is not None else 0
             table.add_row(
                 "",
                 "",
@@ -91,10 +93,8 @@ def projections_table(projections: list[Mapping[str, Any]], ends: Mapping[str, M
                 str(mark["next"]),
                 "?" if truth is None else str(truth),
                 "?" if truth is None else behind(truth - mark["next"]),
-                str(mark.get("end_seen_at") or "never"),
+                str(mark.get("end_seen_at") or "never")[11:19] or "never",  # the time of day, UTC
             )
-        name = f"[bold]{projection['read_model']}[/bold]"
-        table.add_row(name, str(projection["generation"]), "all", "", "", behind(total) if end else "?", "")
     return table
 
 
@@ -108,7 +108,9 @@ def behind(events: int) -> str:
 def counts(stats: Mapping[str, Any], quarantined: int) -> list[str]:
     """Jobs by status, and what could not be read."""
     jobs = stats.get("jobs", {})
-    by_status = ", ".join(f"{number} {name}" for name, number in sorted(jobs.get("by_status", {}).items()))
+    by_status = ", ".join(
+        f"{number} {name}" for name, number in sorted(jobs.get("by_status", {}).items()) if number
+    )
     return [
         f"{'jobs':<12} {jobs.get('total', 0)}" + (f" ({by_status})" if by_status else ""),
         f"{'quarantine':<12} {quarantined}" + (" [red](look at them)[/red]" if quarantined else ""),
