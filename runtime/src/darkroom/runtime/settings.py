@@ -86,7 +86,7 @@ def read_settings() -> Settings:
                 query_url=query_url,
                 cors_origins=tuple(env.list("CORS_ORIGINS", [query_url])),
                 log=env.str("LOG", "json", validate=validate.OneOf(["json", "console"])),
-                http_threads=env.int("HTTP_THREADS", 32, validate=at_least_1),
+                http_threads=env.int("HTTP_THREADS", 64, validate=at_least_1),
                 request_deadline_s=env.float("REQUEST_DEADLINE_S", 5.0, validate=positive),
                 start_timeout_s=env.float("START_TIMEOUT_S", 60.0, validate=positive),
                 body_size_bytes_max=env.int("BODY_SIZE_BYTES_MAX", 32 * 2**20, validate=at_least_1),
