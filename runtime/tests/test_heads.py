@@ -68,9 +68,9 @@ def test_active_jobs_in_the_order_of_their_requests() -> None:
     append_chain(log, "done", QUEUED, STARTED, SUCCEEDED)
     append_chain(log, "queued", QUEUED)
     store.apply(records(log))
-    assert [name for name, _ in store.active(0)] == ["running", "queued"]
-    assert [name for name, _ in store.active(0, limit=1)] == ["running"]
-    assert store.active(0)[0][1] == store.get("running")
+    assert store.running(0, 10) == [("running", store.get("running"))]
+    assert store.queued(0, 10) == [("queued", store.get("queued"))]
+    assert store.queued(0, 0) == []
 
 
 def test_what_is_no_event_changes_nothing_and_is_passed() -> None:

@@ -30,9 +30,8 @@ _log = logging.getLogger("darkroom.executor")
 _running = Gauge("darkroom_executor_runs", "Runs under way in this executor")
 _owned = Gauge("darkroom_executor_partitions", "Partitions that this executor owns")
 
-_IDLE_S = 0.5
-_COMMIT_EVERY_S = 1.0
-_ACTIVE_MAX = 1_000
+_WATCH_EVERY_S = 0.5
+_WATCHED_MAX = 1_000
 _PUT_BACK_S = 0.5
 
 
@@ -83,8 +82,9 @@ class Follower:
         self._ends: dict[int, int | None] = {}  # owned partitions; the end to reach before taking work
         self._runs: dict[str, _Run] = {}
         self._not_before_s: dict[str, float] = {}
+        self._first = 0
         self._wake = threading.Event()
-        self._last_commit_s = self._last_heartbeat_s = 0.0
+        self._last_watch_s = self._last_heartbeat_s = 0.0
         self._lock = threading.Lock()
 
     # ------------------------------------------------------------------ told by others
@@ -107,6 +107,8 @@ class Follower:
         """New accepted events (called by the tail's thread): stops runs that were cancelled, and wakes the
         loop if there may be work."""
         for event in events:
+            if event.head.request_offset == event.record.offset:
+                self._runner.remember(event.record)
             run = self._runs.get(event.guard.key)
             if run and _ends_elsewhere(event, run.head):
                 run.stop.set()
@@ -126,25 +128,12 @@ class Follower:
         self._runs = {job: run for job, run in self._runs.items() if not run.done.done()}
         _running.set(len(self._runs))
         self._heartbeat(now_s)
-        watched: list[AttemptKey] = []
-        for partition in self._ready_partitions():
-            for job_id, head in self._heads.active(partition, _ACTIVE_MAX):
-                if job_id in self._runs:
-                    continue
-                if head.status is Status.RUNNING:
-                    watched.append(self._watch(job_id, head, partition, now_s))
-                elif len(self._runs) < self._workers and self._not_before_s.get(job_id, 0.0) <= now_s:
-                    self._begin(job_id, head, partition)
-        self._leases.keep_only(watched)
-        self._expire(now_s)
-        self._not_before_s = {j: t for j, t in self._not_before_s.items() if t > now_s}
-        if now_s - self._last_commit_s >= _COMMIT_EVERY_S:
-            self._last_commit_s = now_s
-            commit({p: self._finished_up_to(p) for p in self._ready_partitions()})
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._runs)
+        ready = self._ready_partitions()
+        self._take_work(ready, now_s)
+        if now_s - self._last_watch_s >= _WATCH_EVERY_S:
+            self._last_watch_s = now_s
+            self._watch_leases(ready, now_s)
+            commit({p: self._finished_up_to(p) for p in ready})
 
     def close(self, grace_s: float) -> None:
         """Lets runs under way finish for `grace_s`, then stops them; their attempts go back to the queue."""
@@ -177,12 +166,31 @@ class Follower:
         for executor in self._heartbeats.heard():
             self._leases.sign_of_life(executor, now_s)
 
-    def _watch(self, job_id: str, head: Head, partition: int, now_s: float) -> AttemptKey:
-        key = AttemptKey(job_id, head.run, head.attempt, head.last_offset)
-        if not self._leases.knows(key):
-            executor, lease_s = self._runner.lease_of(partition, head)
-            self._leases.watch(key, executor, lease_s, now_s)
-        return key
+    def _take_work(self, partitions: list[int], now_s: float) -> None:
+        self._not_before_s = {j: t for j, t in self._not_before_s.items() if t > now_s}
+        self._first = (self._first + 1) % max(1, len(partitions))  # in turn, so that none starves another
+        for partition in partitions[self._first :] + partitions[: self._first]:
+            free = self._workers - len(self._runs)
+            if free <= 0:
+                return
+            passed_over = self._runs.keys() | self._not_before_s.keys()
+            for job_id, head in self._heads.queued(partition, free + len(passed_over)):
+                if job_id not in passed_over and len(self._runs) < self._workers:
+                    self._begin(job_id, head, partition)
+
+    def _watch_leases(self, partitions: list[int], now_s: float) -> None:
+        watched: list[AttemptKey] = []
+        for partition in partitions:
+            for job_id, head in self._heads.running(partition, _WATCHED_MAX):
+                if job_id in self._runs:
+                    continue
+                key = AttemptKey(job_id, head.run, head.attempt, head.last_offset)
+                if not self._leases.knows(key):
+                    executor, lease_s = self._runner.lease_of(partition, head)
+                    self._leases.watch(key, executor, lease_s, now_s)
+                watched.append(key)
+        self._leases.keep_only(watched)
+        self._expire(now_s)
 
     def _expire(self, now_s: float) -> None:
         self._expiring = {key: done for key, done in self._expiring.items() if not done.done()}
@@ -215,9 +223,8 @@ class Follower:
     def _finished_up_to(self, partition: int) -> int:
         """The lowest offset that is not finished: the first request still queued or running, or else the
         tail's position. Committed for those who watch the group's lag; nothing is resumed from it."""
-        position = self._tail.position(partition)
-        active = self._heads.active(partition, 1)
-        return min(active[0][1].request_offset, position) if active else position
+        unfinished = [*self._heads.queued(partition, 1), *self._heads.running(partition, 1)]
+        return min([head.request_offset for _, head in unfinished] + [self._tail.position(partition)])
 
 
 def _ends_elsewhere(event: Folded, began: Head) -> bool:

@@ -11,6 +11,7 @@ again: compute is at least once. After 4 the effect is in the log, once.
 
 import logging
 import threading
+from collections import OrderedDict
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from time import monotonic
@@ -33,7 +34,7 @@ from darkroom.executor.outcomes import (
 from darkroom.executor.pool import ChildPool, PoolBusy
 from darkroom.executor.problems import ModelError, deadline_exceeded, model_crashed
 from darkroom.runtime.blobs import BlobMissing, BlobStore
-from darkroom.runtime.eventlog.port import EventLog
+from darkroom.runtime.eventlog.port import EventLog, Record
 from darkroom.runtime.ids import new_id
 from darkroom.runtime.writer import JobWriter
 from darkroom.schemas import job
@@ -52,6 +53,7 @@ RESULTS_SIZE_BYTES_MAX = 64 * 1024
 _LOG_TIMEOUT_S = 5.0
 _APPEND_TIMEOUT_S = 30.0
 _CHILD_WAIT_S = 600.0
+_RECENT_RECORDS_MAX = 1_000
 
 
 class Runner:
@@ -75,6 +77,15 @@ class Runner:
         self._children = children
         self._executor = executor
         self._lease_s = lease_s
+        self._recent: OrderedDict[tuple[int, int], Record] = OrderedDict()
+        self._recent_lock = threading.Lock()
+
+    def remember(self, record: Record) -> None:
+        """Keeps a record that was just folded, so that it need not be read from the log again."""
+        with self._recent_lock:
+            self._recent[(record.partition, record.offset)] = record
+            while len(self._recent) > _RECENT_RECORDS_MAX:
+                self._recent.popitem(last=False)
 
     def run(self, job_id: str, head: Head, partition: int, stop: threading.Event) -> None:
         """Takes a queued run to its end. Raises Unavailable where it could not even be begun."""
@@ -151,7 +162,10 @@ class Runner:
     # ------------------------------------------------------------------ steps
 
     def _read(self, partition: int, offset: int) -> Envelope:
-        record = self._eventlog.read_one(partition, offset, _LOG_TIMEOUT_S)
+        with self._recent_lock:
+            record = self._recent.get((partition, offset))
+        if record is None:
+            record = self._eventlog.read_one(partition, offset, _LOG_TIMEOUT_S)
         return read_envelope(read_guard(record.key, record.headers), record.value, record.headers)
 
     def _prepare(self, job_id: str, spec: RunSpec, held: ExitStack) -> RunRequest | Problem:

@@ -40,7 +40,8 @@ CREATE TABLE heads (
     create_command_id TEXT NOT NULL, create_hash TEXT NOT NULL, origin_offset INTEGER NOT NULL,
     request_offset INTEGER NOT NULL, last_offset INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX active ON heads (partition, request_offset) WHERE status IN ('queued', 'running');
+CREATE INDEX queued ON heads (partition, request_offset) WHERE status = 'queued';
+CREATE INDEX running ON heads (partition, request_offset) WHERE status = 'running';
 CREATE TABLE commands (
     partition INTEGER NOT NULL, offset INTEGER NOT NULL, command_id TEXT NOT NULL, request_hash TEXT NOT NULL,
     version INTEGER NOT NULL, status TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (partition, offset)
@@ -101,12 +102,19 @@ class HeadStore:
             ).fetchone()
         return Outcome(row[0], row[1], row[2], row[3], Status(row[4]), row[5]) if row else None
 
-    def active(self, partition: int, limit: int = 1_000) -> list[tuple[str, Head]]:
-        """The jobs of a partition that are queued or running, those requested first in front."""
+    def queued(self, partition: int, limit: int) -> list[tuple[str, Head]]:
+        """The jobs of a partition that wait for an executor, those requested first in front."""
+        return self._where("status = 'queued'", partition, limit)
+
+    def running(self, partition: int, limit: int) -> list[tuple[str, Head]]:
+        """The jobs of a partition that an executor has taken, those requested first in front."""
+        return self._where("status = 'running'", partition, limit)
+
+    def _where(self, condition: str, partition: int, limit: int) -> list[tuple[str, Head]]:
         with self._lock:
             rows = self._db.execute(
-                f"SELECT job, {_HEAD_COLUMNS} FROM heads WHERE partition = ? "
-                "AND status IN ('queued', 'running') ORDER BY request_offset LIMIT ?",
+                f"SELECT job, {_HEAD_COLUMNS} FROM heads WHERE partition = ? AND {condition} "
+                "ORDER BY request_offset LIMIT ?",
                 (partition, limit),
             ).fetchall()
         return [(row[0], _head(row[1:])) for row in rows]

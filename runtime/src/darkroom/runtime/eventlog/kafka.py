@@ -252,7 +252,8 @@ class KafkaLog:
             try:
                 consumer = self._point_readers.get_nowait()
             except Empty:
-                consumer = Consumer(self._consumer_config())
+                # Short waits: a fetch under way beyond the record would hold up the next record's fetch.
+                consumer = Consumer(self._consumer_config() | {"fetch.wait.max.ms": 1, "queued.min.messages": 1})
             try:
                 yield consumer
             except BaseException:
@@ -269,7 +270,7 @@ class KafkaLog:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": 500,
             "enable.partition.eof": False,
             "logger": _log,
         }
