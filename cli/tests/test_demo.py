@@ -74,6 +74,8 @@ def test_stopped_half_way_it_leaves_nothing_running(place: Path, stop: signal.Si
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A run in the background inherits an ignored SIGINT; a person at a terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as demo:
         try:
             assert demo.stdout is not None
