@@ -23,10 +23,14 @@ step "Python: $("$python" --version) ($(command -v "$python"))"
 
 # (g) What needs root, in the background while packages are fetched. Nothing here stops the set-up: `darkroom doctor`
 # names what is missing, and how to have it.
-has_libcurl() { "$python" -c 'import ctypes; ctypes.CDLL("libcurl.so.4")' 2>/dev/null; }
+has_library() { "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null; }
 has_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
 wanted=()
-[ "$(uname -s)" = Linux ] && { has_libcurl || wanted+=(libcurl4); has_chromium || wanted+=(chromium); }
+if [ "$(uname -s)" = Linux ]; then
+    has_library libcurl.so.4 || wanted+=(libcurl4)      # mongod
+    has_chromium || wanted+=(chromium)                  # tests of the pages
+    has_library libatomic.so.1 || wanted+=(libatomic1)  # Playwright's driver, likewise
+fi
 apt_log="" apt_pid=""
 if [ ${#wanted[@]} -gt 0 ]; then
     sudo=""

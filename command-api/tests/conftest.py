@@ -166,6 +166,7 @@ def _door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         data=tmp_path_factory.mktemp("data"),
         request_deadline_s=5.0,
         body_size_bytes_max=2**20,
+        inputs_size_bytes_max=2**20,
         model_size_bytes_max=3 * 2**20,
         picture_pixels_max=1_000_000,
         command_url="http://command.test",

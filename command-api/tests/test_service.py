@@ -3,9 +3,11 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -139,6 +141,29 @@ def test_two_instances_on_one_log(services, environment):
     again.wait_ready()
     assert again.client.post("/jobs", json=body, headers=key).json() == first.json()
     assert again.end(signal.SIGINT) == 0
+
+
+def test_a_stopped_tail_ends_the_process(environment, tmp_path):
+    """Its heads cannot be kept any more: it says 503 and ends, so that its supervisor starts it anew."""
+    service = Service(environment, _free_port(), tmp_path / "log")
+    try:
+        service.wait_ready()
+        registered = service.client.put(
+            "/models/m/versions/1", data={"description": DESCRIPTION}, files={"file": ("m.tflite", TFLITE)}
+        )
+        assert registered.status_code == 202, registered.text
+        digest = service.client.post("/media", content=_PNG).json()["digest"]
+        with closing(sqlite3.connect(tmp_path / "command-api" / "heads-0.sqlite", timeout=10)) as heads:
+            heads.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON heads BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+            )
+            heads.commit()
+        answer = service.client.post("/jobs", json={"model": "m", "inputs": [{"media": digest}]})
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:darkroom:problem:tail-behind")
+        assert service.process.wait(15) > 0
+        assert "a tail has stopped: disk is full" in service.log.read_text()
+    finally:
+        service.end(signal.SIGKILL)
 
 
 def test_no_broker(tmp_path):

@@ -1,24 +1,33 @@
 """As much of S3's protocol as the blob store speaks, over HTTP on loopback: objects, conditional puts, parts."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+_PIECE_SIZE_BYTES = 2**16
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: "_Server"
 
-    def _answer(self, status: int, body: bytes = b"") -> None:
+    def _answer(self, status: int, body: bytes = b"", content_range: str = "") -> None:
         self.send_response(status)
+        if content_range:
+            self.send_header("Content-Range", content_range)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"tag"')
         self.send_header("Last-Modified", "Sun, 22 Nov 2026 06:00:00 GMT")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            for start in range(0, len(body), _PIECE_SIZE_BYTES):
+                piece = body[start : start + _PIECE_SIZE_BYTES]
+                if self.server.rate_bytes_s is not None:
+                    threading.Event().wait(len(piece) / self.server.rate_bytes_s)
+                self.wfile.write(piece)
 
     def _read(self) -> tuple[str, dict[str, str], bytes]:
         parts = urlsplit(self.path)
@@ -51,7 +60,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, _, _ = self._read()
         body = self.server.objects.get(path)
-        self._answer(404 if body is None else 200, body or b"")
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if body is None or asked is None:
+            return self._answer(404 if body is None else 200, body or b"")
+        start, last = int(asked[1]), min(int(asked[2]), len(body) - 1)
+        if start > last:
+            return self._answer(416)
+        return self._answer(206, body[start : last + 1], f"bytes {start}-{last}/{len(body)}")
 
     do_HEAD = do_GET  # the name that the base class looks for
 
@@ -67,12 +82,14 @@ class _Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.objects: dict[str, bytes] = {}
         self.parts: dict[str, dict[int, bytes]] = {}
+        self.rate_bytes_s: float | None = None
 
 
 @contextmanager
-def s3_stand_in() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Its endpoint, and its objects by path."""
+def s3_stand_in(rate_bytes_s: float | None = None) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Its endpoint, and its objects by path. `rate_bytes_s`: how fast a body comes down, if not at once."""
     server = _Server()
+    server.rate_bytes_s = rate_bytes_s
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 
@@ -87,3 +88,15 @@ def test_a_store_that_is_away_is_told_in_time() -> None:
             action()
         assert "SECRET" not in str(caught.value)
     assert monotonic() - begun < 10
+
+
+def test_a_large_blob_comes_down_over_a_slow_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it takes longer than one request may, its repetitions included."""
+    monkeypatch.setattr("darkroom.runtime.blobs._REQUEST_TIMEOUT", timedelta(seconds=0.75))
+    monkeypatch.setattr("darkroom.runtime.blobs._RETRY_TIMEOUT", timedelta(seconds=2))
+    with s3_stand_in(rate_bytes_s=4 * 2**20) as (endpoint, _):
+        store = _open("s3://bucket", s3_endpoint=endpoint, s3_access_key="a", s3_secret_key="b")
+        data = os.urandom(16 * 2**20 + 1)
+        digest = store.put(data)
+        store.get_to_file(digest, tmp_path / "out")
+        assert (tmp_path / "out").read_bytes() == data

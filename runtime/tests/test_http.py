@@ -1,5 +1,6 @@
 """The HTTP foundation: problems, strict JSON, CORS, health, documents, Swagger UI."""
 
+import errno
 import io
 import json
 from collections.abc import Iterator
@@ -109,6 +110,9 @@ def client(app: Flask) -> FlaskClient:
         (errors.BadMedia("picture-broken", "x"), 422, "picture-broken"),
         (errors.BlobMissing("x"), 503, "store-unavailable"),
         (ProblemError("unknown-model", "x", status=404), 404, "unknown-model"),
+        (OSError(errno.ENOSPC, "No space left on device", "/S3CRET"), 503, "store-unavailable"),
+        (OSError(errno.EDQUOT, "Quota exceeded", "/S3CRET"), 503, "store-unavailable"),
+        (OSError(errno.EACCES, "Denied", "/S3CRET"), 500, "internal-error"),
         (RuntimeError("S3CRET"), 500, "internal-error"),
         (RecursionError("S3CRET"), 500, "internal-error"),
         (errors.DarkroomError("S3CRET"), 500, "internal-error"),
@@ -197,16 +201,17 @@ def test_good_arguments(client):
     assert {e["pointer"] for e in answer.json["errors"]} == {"#/count", "#/a~1b"}
 
 
-_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(codec="utf-8", exclude_characters="\0")),
-    lambda below: (
-        st.lists(below) | st.dictionaries(st.text(st.characters(codec="utf-8", exclude_characters="\0")), below)
-    ),
-    max_leaves=20,
+_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+_VALUES: st.SearchStrategy[object] = st.deferred(
+    lambda: (
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | _TEXT
+        | st.lists(_VALUES, max_size=3)
+        | st.dictionaries(_TEXT, _VALUES, max_size=3)
+    )
 )
 
 

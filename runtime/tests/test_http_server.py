@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -146,6 +147,103 @@ def test_streams_end_and_clients_are_closed_on_sigterm(tmp_path):
         assert b"ended" in received, "what was under way is answered to its end"
         assert tiny.process.wait(10) == 0
         assert monotonic() - begun < 8
+        assert "closed" in tiny.log.read_text()
+    finally:
+        tiny.process.kill()
+        tiny.process.wait(10)
+
+
+_LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+_THREADS = 8
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+    """A service that waits for requests only shortly: stall 0.5 s, head 0.8 s, all of it 1.2 s."""
+    found = _start(tmp_path_factory.mktemp("short") / "log", "short")
+    try:
+        _wait_ready(found)
+        yield found
+    finally:
+        found.process.kill()
+        found.process.wait(10)
+
+
+@contextmanager
+def _connected(port: int, count: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        b"",
+        b"GET /health/li",
+        b"GET / HTTP/1.1\r\nHost: x\r\n",
+        _post("/size", "Content-Length: 100", body=b"x" * 50),
+        _post("/size", "Transfer-Encoding: chunked", body=b"64\r\nxxx"),
+        _LIVE,  # whole, but the client does not close its side after the answer
+    ],
+    ids=["nothing", "request line", "head", "body", "chunk", "not closed"],
+)
+def test_clients_that_stop_half_way_do_not_hold_the_threads(short, half):
+    with _connected(short.port, _THREADS) as clients:
+        for client in clients:
+            client.sendall(half)
+        begun = monotonic()
+        assert short.talk(_LIVE)[0] == 200
+        assert monotonic() - begun < 4
+        if half and half is not _LIVE:
+            for client in clients:
+                received = _all_of(client)
+                assert b" 408 " in received.split(b"\r\n")[0]
+                assert b"urn:darkroom:problem:request-timeout" in received
+
+
+def _all_of(connection: socket.socket) -> bytes:
+    received = b""
+    while chunk := connection.recv(65536):
+        received += chunk
+    return received
+
+
+@pytest.mark.parametrize(
+    "begin", [b"GET / HTTP/1.1\r\nX: ", _post("/size", "Content-Length: 900")], ids=["head", "body"]
+)
+def test_a_client_that_sends_byte_by_byte_is_let_go(short, begin):
+    """Each byte comes well within the stall's limit; the request as a whole does not."""
+    with _connected(short.port, 1) as (client,):
+        begun = monotonic()
+        client.sendall(begin)
+        client.settimeout(0.1)
+        while True:
+            try:
+                received = client.recv(65536)
+                break
+            except TimeoutError:
+                assert monotonic() - begun < 8
+                client.sendall(b"x")
+    assert b" 408 " in received.split(b"\r\n")[0]
+
+
+def test_an_answer_may_take_longer_than_its_request(short):
+    with _connected(short.port, 1) as (connection,):
+        connection.sendall(b"GET /stream?quiet_s=2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b""
+        while b"still here" not in received:
+            chunk = connection.recv(65536)
+            assert chunk, "the stream was cut"
+            received += chunk
+
+
+def test_a_part_that_has_failed_for_good_ends_the_process(tmp_path):
+    tiny = _start(tmp_path / "log")
+    try:
+        _wait_ready(tiny)
+        tiny.talk(b"POST /fail HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        assert tiny.process.wait(15) > 0
+        assert "a part has stopped" in tiny.log.read_text()
         assert "closed" in tiny.log.read_text()
     finally:
         tiny.process.kill()

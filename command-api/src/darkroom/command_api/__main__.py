@@ -8,14 +8,14 @@ from pathlib import Path
 from flask import Flask
 
 from darkroom.command_api.app import Parts, create_app
-from darkroom.command_api.readiness import readiness_of
+from darkroom.command_api.readiness import failure_of, readiness_of
 from darkroom.runtime.blobs import open_blobs
 from darkroom.runtime.catalogue import Catalogue
 from darkroom.runtime.eventlog.kafka import KafkaLog
 from darkroom.runtime.eventlog.port import EventLog
 from darkroom.runtime.eventlog.topics import ensure_all_topics
 from darkroom.runtime.heads import HeadStore
-from darkroom.runtime.http.api import on_close
+from darkroom.runtime.http.api import end_when, on_close
 from darkroom.runtime.http.server import serve
 from darkroom.runtime.settings import Settings, SettingsError, read_settings
 from darkroom.runtime.tail import Tail
@@ -62,6 +62,7 @@ def build(settings: Settings) -> Flask:
             readiness=readiness_of([(job_log, job_tail), (model_log, model_tail)], blobs),
         ),
     )
+    end_when(app, partial(failure_of, (job_tail, model_tail)))
     on_close(app, heads.close)
     for log in (job_log, model_log):
         on_close(app, partial(log.close, _FLUSH_TIMEOUT_S))

@@ -64,6 +64,7 @@ def create_app(settings: Settings, parts: Parts) -> Flask:
         writer=parts.jobs,
         models=parts.models,
         media=door,
+        inputs_size_bytes_max=settings.inputs_size_bytes_max,
         deadline_s=settings.request_deadline_s,
         max_attempts=settings.max_attempts,
     )

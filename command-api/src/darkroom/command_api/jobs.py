@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any
 
 from darkroom.command_api.caller import Caller
-from darkroom.command_api.pictures import Given, take
+from darkroom.command_api.pictures import Given, check_sizes, take
 from darkroom.command_api.pinning import pin
 from darkroom.runtime.eventlog.port import EventLog
 from darkroom.runtime.http.problems import ProblemError
@@ -33,6 +33,7 @@ class JobCommands:
     media: MediaDoor
     deadline_s: float
     max_attempts: int
+    inputs_size_bytes_max: int
 
     def create(
         self, job_id: str, body: Mapping[str, Any], inputs: Sequence[Given], caller: Caller, *, known_id: bool
@@ -45,7 +46,7 @@ class JobCommands:
         try:
             spec = job.RunSpec(
                 model=pin(self.models, body["model"], deadline),
-                inputs=take(self.media, inputs),
+                inputs=take(self.media, inputs, self.inputs_size_bytes_max),
                 parameters=body["parameters"],
                 deadline_s=body["deadline_s"],
                 max_attempts=self.max_attempts,
@@ -69,11 +70,12 @@ class JobCommands:
         try:
             reference = body.get("model") or f"{first.model.name}@{first.model.version}"
             model = pin(self.models, reference, deadline)
+            check_sizes(first.inputs, self.inputs_size_bytes_max)  # the limit may have been higher at the creation
         except ProblemError:
             head, seen = self.writer.known(job_id, identity.command_id, deadline)
             if seen is None and (head is None or head.status is not job.Status.DELETED):
                 raise
-            model = first.model  # a repetition, or a deleted job: the answer does not depend on the model
+            model = first.model  # a repetition, or a deleted job: its answer does not depend on the spec
         spec = job.RunSpec(
             model=model,
             inputs=first.inputs,

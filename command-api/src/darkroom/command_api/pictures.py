@@ -45,9 +45,21 @@ def given_as_files(files: Sequence[bytes]) -> list[Given]:
     return [Given(f"#/file/{number}", digest_of(data), data) for number, data in enumerate(files)]
 
 
-def take(door: MediaDoor, inputs: Sequence[Given]) -> tuple[Media, ...]:
-    """Checks and keeps every input. Raises ProblemError naming the one that cannot be used."""
-    return tuple(_take(door, item) for item in inputs)
+def take(door: MediaDoor, inputs: Sequence[Given], size_bytes_max: int) -> tuple[Media, ...]:
+    """Checks and keeps every input. Raises ProblemError naming the one that cannot be used, or 413 if they have
+    more than `size_bytes_max` together."""
+    found = tuple(_take(door, item) for item in inputs)
+    check_sizes(found, size_bytes_max)
+    return found
+
+
+def check_sizes(inputs: Sequence[Media], size_bytes_max: int) -> None:
+    """Raises ProblemError (413) if the inputs of a run have more bytes together. A picture that is named twice
+    counts twice: it is decoded twice, too."""
+    size_bytes = sum(item.size_bytes for item in inputs)
+    if size_bytes > size_bytes_max:
+        detail = f"The inputs have {size_bytes} bytes together; a job may have at most {size_bytes_max}."
+        raise ProblemError("inputs-too-large", detail, errors=[("#/inputs", "Too large together.")])
 
 
 def _take(door: MediaDoor, item: Given) -> Media:

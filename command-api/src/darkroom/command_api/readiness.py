@@ -1,6 +1,6 @@
 """Whether commands can be served now: the own tails live and are near the end, the broker and the store answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 
 from darkroom.runtime.blobs import BlobStore
@@ -30,9 +30,15 @@ def readiness_of(follows: Sequence[tuple[EventLog, Tail]], blobs: BlobStore) -> 
     return check
 
 
+def failure_of(tails: Iterable[Tail]) -> str | None:
+    """Why this process cannot go on: a tail has stopped for good, so that it would answer every command with 503.
+    None while all is well."""
+    return next((f"a tail has stopped: {tail.failure}" for tail in tails if tail.failure is not None), None)
+
+
 def _lag(log: EventLog, tail: Tail, until: float) -> str | None:
-    if tail.failure is not None:
-        return f"a tail has stopped: {tail.failure}"
+    if (failure := failure_of([tail])) is not None:
+        return failure
     behind = sum(
         log.end_offset(partition, max(0.01, until - monotonic())) - tail.position(partition)
         for partition in range(log.partitions)

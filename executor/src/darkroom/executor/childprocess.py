@@ -48,6 +48,12 @@ class ChildProcess:
                 raise RuntimeError(f"run {key} given to a child that is busy with {self._key}")
             self._key, self._stopped = key, False
 
+    def give_back(self, key: str) -> None:
+        """Undo ``reserve`` for a run that was not begun after all."""
+        with self._lock:
+            if self._key == key:
+                self._key = None
+
     def run(self, request: RunRequest, deadline_s: float) -> Outcome:
         """Run it to one of the outcomes. The deadline counts from when the child is ready (an import of TensorFlow
         is nobody's run); loading the model is part of the run. Whatever happens, no child is left behind busy."""

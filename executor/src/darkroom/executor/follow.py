@@ -19,7 +19,7 @@ from prometheus_client import Gauge
 
 from darkroom.executor.heartbeat import Heartbeats
 from darkroom.executor.leases import AttemptKey, Leases
-from darkroom.executor.runner import Runner
+from darkroom.executor.runner import Claim, Runner
 from darkroom.runtime.eventlog.port import EventLog
 from darkroom.runtime.heads import Folded, HeadStore
 from darkroom.runtime.tail import Tail
@@ -45,10 +45,10 @@ class Membership(Protocol):
 
 @dataclass(slots=True)
 class _Run:
-    """A run that this process is busy with. `attempt` is 0 until its start was accepted."""
+    """A run that this process is busy with."""
 
     head: Head
-    stop: threading.Event
+    claim: Claim
     done: Future[None] = field(default_factory=Future)
 
 
@@ -78,7 +78,7 @@ class Follower:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="run")
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="expire")  # long runs may not hold up leases
         self._expiring: dict[AttemptKey, Future[None]] = {}
-        self._leases = Leases()
+        self._leases = Leases(lease_s)
         self._ends: dict[int, int | None] = {}  # owned partitions; the end to reach before taking work
         self._runs: dict[str, _Run] = {}
         self._not_before_s: dict[str, float] = {}
@@ -111,7 +111,7 @@ class Follower:
                 self._runner.remember(event.record)
             run = self._runs.get(event.guard.key)
             if run and _ends_elsewhere(event, run.head):
-                run.stop.set()
+                run.claim.stop.set()
                 self._runner.stop(event.guard.key)
         self._wake.set()
 
@@ -162,18 +162,24 @@ class Follower:
     def _heartbeat(self, now_s: float) -> None:
         if now_s - self._last_heartbeat_s >= self._lease_s / 4:
             self._last_heartbeat_s = now_s
-            self._heartbeats.send([(job, r.head.run, r.head.attempt + 1) for job, r in self._runs.items()])
-        for executor in self._heartbeats.heard():
-            self._leases.sign_of_life(executor, now_s)
+            self._heartbeats.send(
+                AttemptKey(job_id, run.head.run, run.claim.attempt)
+                for job_id, run in self._runs.items()
+                if run.claim.attempt
+            )
+        for key, lease_s in self._heartbeats.heard():
+            self._leases.sign_of_life(key, lease_s, now_s)
 
     def _take_work(self, partitions: list[int], now_s: float) -> None:
-        self._not_before_s = {j: t for j, t in self._not_before_s.items() if t > now_s}
+        with self._lock:
+            self._not_before_s = {j: t for j, t in self._not_before_s.items() if t > now_s}
+            put_back = set(self._not_before_s)
         self._first = (self._first + 1) % max(1, len(partitions))  # in turn, so that none starves another
         for partition in partitions[self._first :] + partitions[: self._first]:
             free = self._workers - len(self._runs)
             if free <= 0:
                 return
-            passed_over = self._runs.keys() | self._not_before_s.keys()
+            passed_over = self._runs.keys() | put_back
             for job_id, head in self._heads.queued(partition, free + len(passed_over)):
                 if job_id not in passed_over and len(self._runs) < self._workers:
                     self._begin(job_id, head, partition)
@@ -184,27 +190,29 @@ class Follower:
             for job_id, head in self._heads.running(partition, _WATCHED_MAX):
                 if job_id in self._runs:
                     continue
-                key = AttemptKey(job_id, head.run, head.attempt, head.last_offset)
-                if not self._leases.knows(key):
-                    executor, lease_s = self._runner.lease_of(partition, head)
-                    self._leases.watch(key, executor, lease_s, now_s)
+                key = AttemptKey(job_id, head.run, head.attempt)
+                self._leases.watch(key, head.last_offset, now_s)
                 watched.append(key)
         self._leases.keep_only(watched)
         self._expire(now_s)
 
     def _expire(self, now_s: float) -> None:
         self._expiring = {key: done for key, done in self._expiring.items() if not done.done()}
-        for key, executor in self._leases.expired(now_s):
+        for key in self._leases.expired(now_s):
             head = self._heads.get(key.job_id)
-            if key not in self._expiring and head is not None and head.last_offset == key.sign_offset:
-                work = partial(self._runner.expire, key, head, executor)
+            if (
+                key not in self._expiring
+                and head is not None
+                and (head.run, head.attempt) == (key.run, key.attempt)
+            ):
+                work = partial(self._runner.expire, key, head)
                 self._expiring[key] = self._janitor.submit(self._guarded, key.job_id, work)
 
     def _begin(self, job_id: str, head: Head, partition: int) -> None:
-        stop = threading.Event()
-        work = partial(self._runner.run, job_id, head, partition, stop)
+        claim = Claim()
+        work = partial(self._runner.run, job_id, head, partition, claim)
         # Entered under its name before it begins, so that a cancel that arrives at once finds it.
-        run = self._runs[job_id] = _Run(head, stop)
+        run = self._runs[job_id] = _Run(head, claim)
         run.done = self._threads.submit(self._guarded, job_id, work)
 
     def _guarded(self, job_id: str, work: Callable[[], None]) -> None:
@@ -213,12 +221,16 @@ class Follower:
         except DarkroomError as error:
             # The run stays as the log has it: queued, or running until its lease is over.
             _log.warning("job %s is put back: %s", job_id, error)
-            self._not_before_s[job_id] = monotonic() + _PUT_BACK_S
+            self._put_back(job_id, _PUT_BACK_S)
         except Exception:
             _log.exception("job %s: a bug in the executor", job_id)
-            self._not_before_s[job_id] = monotonic() + 10 * _PUT_BACK_S
+            self._put_back(job_id, 10 * _PUT_BACK_S)
         finally:
             self._wake.set()
+
+    def _put_back(self, job_id: str, wait_s: float) -> None:
+        with self._lock:
+            self._not_before_s[job_id] = monotonic() + wait_s
 
     def _finished_up_to(self, partition: int) -> int:
         """The lowest offset that is not finished: the first request still queued or running, or else the

@@ -12,6 +12,7 @@ import orjson
 from cloudevents.core.bindings.kafka import to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 
+from darkroom.executor.leases import AttemptKey
 from darkroom.runtime.eventlog.port import EventLog, Reader
 from darkroom.runtime.ids import new_id
 from darkroom.schemas.errors import LogUnavailable
@@ -34,8 +35,8 @@ class Heartbeats:
         self._lease_s = lease_s
         self._reader: Reader = log.follow({_PARTITION: log.end_offset(_PARTITION, timeout_s)})
 
-    def send(self, attempts: Iterable[tuple[str, int, int]]) -> None:
-        """Says that these attempts (job, run, attempt) are alive. Never waits, never raises for a broker that
+    def send(self, attempts: Iterable[AttemptKey]) -> None:
+        """Says that these attempts are alive. Never waits, never raises for a broker that
         is away: the next one will do."""
         event = CloudEvent(
             {
@@ -50,7 +51,7 @@ class Heartbeats:
             },
             {
                 "executor": self._executor,
-                "attempts": [{"job": j, "run": r, "attempt": a} for j, r, a in attempts],
+                "attempts": [{"job": a.job_id, "run": a.run, "attempt": a.attempt} for a in attempts],
                 "lease_s": self._lease_s,
             },
         )
@@ -60,13 +61,17 @@ class Heartbeats:
         except LogUnavailable as error:
             _log.warning("no sign of life could be sent: %s", error)
 
-    def heard(self) -> Sequence[str]:
-        """The executors that gave a sign of life since the last call. Raises LogUnavailable."""
-        found: list[str] = []
+    def heard(self) -> Sequence[tuple[AttemptKey, float]]:
+        """The attempts that gave a sign of life since the last call, each with its lease in seconds. Raises
+        LogUnavailable."""
+        found: list[tuple[AttemptKey, float]] = []
         for record in self._reader.poll(0, _RECORDS_MAX):
             try:
-                found.append(str(orjson.loads(record.value or b"")["data"]["executor"]))
-            except (orjson.JSONDecodeError, KeyError, TypeError):
+                data = orjson.loads(record.value or b"")["data"]
+                lease_s = float(data["lease_s"])
+                for alive in data["attempts"]:
+                    found.append((AttemptKey(str(alive["job"]), int(alive["run"]), int(alive["attempt"])), lease_s))
+            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
                 _log.warning("offset %d of the heartbeats is no sign of life", record.offset)
         return found
 

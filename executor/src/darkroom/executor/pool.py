@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from darkroom.executor.childprocess import ChildProcess, child_command
@@ -25,28 +26,32 @@ class ChildPool:
         self._waiting: dict[str, bool] = {}  # key → whether it was stopped while it waited
         self._closed = False
 
-    def run(
-        self,
-        request: RunRequest,
-        deadline_s: float,
-        wait_s: float = 600.0,
-        stop: threading.Event | None = None,
-    ) -> Outcome:
-        """Run on a free child of the model's runtime. Waiting for one does not count towards ``deadline_s``, but is
-        bounded: raises PoolBusy after ``wait_s``. Raises ValueError for a runtime that this pool does not have.
+    @contextmanager
+    def reserve(
+        self, runtime: str, key: str, wait_s: float, stop: threading.Event | None = None
+    ) -> Iterator[ChildProcess | None]:
+        """A child of the runtime for the run ``key``, until the context ends; None when it was stopped meanwhile.
 
-        Who sets ``stop`` and then calls ``stop(key)`` ends the run, however early that happens.
+        Who sets ``stop`` and then calls ``stop(key)`` ends the run, however early that happens. Raises PoolBusy
+        after ``wait_s``, ValueError for a runtime that this pool does not have.
         """
-        child = self._take(str(request.model.get("runtime")), request.key, time.monotonic() + wait_s, stop)
-        if child is None:
-            return Stopped()
+        child = self._take(runtime, key, time.monotonic() + wait_s, stop)
         try:
-            return child.run(request, deadline_s)
+            yield child
         finally:
-            with self._condition:
-                del self._busy[request.key]
-                self._free[str(request.model["runtime"])].append(child)
-                self._condition.notify_all()
+            if child is not None:
+                child.give_back(key)
+                with self._condition:
+                    del self._busy[key]
+                    self._free[runtime].append(child)
+                    self._condition.notify_all()
+
+    def run(
+        self, request: RunRequest, deadline_s: float, wait_s: float = 600.0, stop: threading.Event | None = None
+    ) -> Outcome:
+        """Run on a free child of the model's runtime. Waiting for one does not count towards ``deadline_s``."""
+        with self.reserve(str(request.model.get("runtime")), request.key, wait_s, stop) as child:
+            return Stopped() if child is None else child.run(request, deadline_s)
 
     def stop(self, key: str) -> bool:
         """Stop the run ``key``, running or waiting for a child; False if there is none such."""

@@ -12,15 +12,17 @@ again: compute is at least once. After 4 the effect is in the log, once.
 import logging
 import threading
 from collections import OrderedDict
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
 import orjson
 from prometheus_client import Counter, Histogram
 
+from darkroom.executor.childprocess import ChildProcess
 from darkroom.executor.leases import AttemptKey
-from darkroom.executor.models import ModelFiles
+from darkroom.executor.models import LocalModel, ModelFiles
 from darkroom.executor.outcomes import (
     Crashed,
     DeadlineExceeded,
@@ -36,11 +38,11 @@ from darkroom.executor.problems import ModelError, deadline_exceeded, model_cras
 from darkroom.runtime.blobs import BlobMissing, BlobStore
 from darkroom.runtime.eventlog.port import EventLog, Record
 from darkroom.runtime.ids import new_id
-from darkroom.runtime.writer import JobWriter
+from darkroom.runtime.writer import Accepted, JobWriter
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
-from darkroom.schemas.errors import LogUnavailable, Refused, TailBehind, Unavailable, Undecodable
-from darkroom.schemas.job import BlobRef, Head, Identity, Problem, RunSpec, Status
+from darkroom.schemas.errors import LogUnavailable, Refused, StoreUnavailable, TailBehind, Unavailable, Undecodable
+from darkroom.schemas.job import BlobRef, Head, Identity, Problem, RunSpec
 from darkroom.schemas.wire import Context, Envelope, read_envelope, read_guard
 
 _log = logging.getLogger("darkroom.executor")
@@ -50,10 +52,24 @@ _seconds = Histogram("darkroom_executor_run_seconds", "Time in the child process
 RESULTS_SIZE_BYTES_MAX = 64 * 1024
 """Larger results go to the blob store, and the event carries their digest."""
 
+INPUTS_SIZE_BYTES_MAX = 480 * 2**20
+"""In sum, for one run: what one message to a child may hold. The door's own limit is lower."""
+
 _LOG_TIMEOUT_S = 5.0
 _APPEND_TIMEOUT_S = 30.0
-_CHILD_WAIT_S = 600.0
+_LAST_APPENDS_TIMEOUT_S = 2.0
+_RETRY_S = 0.5
+_CHILD_WAIT_S = 0.1
 _RECENT_RECORDS_MAX = 1_000
+
+
+@dataclass(slots=True)
+class Claim:
+    """What an executor has of a run: `stop` is set when the log ends it; `attempt` is 0 until its own start was
+    accepted."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    attempt: int = 0
 
 
 class Runner:
@@ -77,6 +93,8 @@ class Runner:
         self._children = children
         self._executor = executor
         self._lease_s = lease_s
+        self._append_timeout_s = _APPEND_TIMEOUT_S
+        self._pause = threading.Event()  # never set: to wait between tries
         self._recent: OrderedDict[tuple[int, int], Record] = OrderedDict()
         self._recent_lock = threading.Lock()
 
@@ -87,7 +105,7 @@ class Runner:
             while len(self._recent) > _RECENT_RECORDS_MAX:
                 self._recent.popitem(last=False)
 
-    def run(self, job_id: str, head: Head, partition: int, stop: threading.Event) -> None:
+    def run(self, job_id: str, head: Head, partition: int, claim: Claim) -> None:
         """Takes a queued run to its end. Raises Unavailable where it could not even be begun."""
         try:
             request = self._read(partition, head.request_offset)
@@ -96,13 +114,30 @@ class Runner:
             problem = Problem("urn:darkroom:problem:request-unreadable", "The request cannot be read", str(error))
             self._append(job_id, head, job.Fail(head.run, 0, problem), _context_without_request(self._executor))
             return
-        with ExitStack() as held:  # the model's files stay in the cache until the run is over
-            prepared = self._prepare(job_id, spec, held)
+        with ExitStack() as held:  # the model's files, and the child, are ours until the run is over
+            try:
+                model = held.enter_context(self._models.hold(spec.model))
+                child = self._free_child(job_id, model, claim, held)
+                prepared = self._prepare(job_id, spec, model)
+            except ModelError as error:
+                prepared = error.problem
             if isinstance(prepared, Problem):
                 self._append(job_id, head, job.Fail(head.run, 0, prepared), self._context(request))
                 _ends.labels("failed").inc()
                 return
-            self._claim_and_run(job_id, head, request, spec, prepared, stop)
+            self._claim_and_run(job_id, head, request, spec, prepared, child, claim)
+
+    def _free_child(self, job_id: str, model: LocalModel, claim: Claim, held: ExitStack) -> ChildProcess:
+        """A child for the model, before anything is claimed: a run that has to wait for one is still queued."""
+        try:
+            child = held.enter_context(
+                self._children.reserve(str(model.description["runtime"]), job_id, _CHILD_WAIT_S, claim.stop)
+            )
+        except PoolBusy as error:
+            raise Unavailable(str(error)) from None
+        if child is None:
+            raise Unavailable("the run was stopped before it began")
+        return child
 
     def _claim_and_run(
         self,
@@ -111,23 +146,21 @@ class Runner:
         request: Envelope,
         spec: RunSpec,
         prepared: RunRequest,
-        stop: threading.Event,
+        child: ChildProcess,
+        claim: Claim,
     ) -> None:
-        if not self._append(
+        accepted = self._append(
             job_id, head, job.Start(head.run, self._executor, self._lease_s), self._context(request)
-        ):
-            return
+        )
         started = self._writer.heads.get(job_id)
-        if started is None or (started.status, started.run) != (Status.RUNNING, head.run) or stop.is_set():
-            return  # cancelled or deleted in the meantime
+        if accepted is None or started is None or started.version != accepted.outcome.version:
+            return  # somebody else's run, or cancelled or deleted in the meantime
+        claim.attempt = started.attempt
         began = monotonic()
-        try:
-            outcome = self._children.run(prepared, spec.deadline_s, _CHILD_WAIT_S, stop)
-        except PoolBusy as error:
-            outcome = Crashed(str(error), None)
+        outcome = child.run(prepared, spec.deadline_s)
         _seconds.labels(spec.model.name).observe(monotonic() - began)
         context = self._context(request, causation_id=started.last_event_id)
-        end = self._end(started, spec, outcome, stop)
+        end = self._end(started, spec, outcome, claim.stop)
         if end is not None:
             self._append(job_id, started, end, context)
         _ends.labels(type(outcome).__name__.lower()).inc()
@@ -136,27 +169,22 @@ class Runner:
         """Ends the model of this job, if it is running here."""
         self._children.stop(job_id)
 
-    def expire(self, key: AttemptKey, head: Head, executor: str) -> None:
-        """Ends an attempt whose executor has shown no sign of life for its lease."""
+    def expire(self, key: AttemptKey, head: Head) -> None:
+        """Ends an attempt that has shown no sign of life for its lease."""
         request = self._read(partition_of(key.job_id, self._eventlog.partitions), head.request_offset)
         spec = _spec_of(request)
         reason = Problem(
             "urn:darkroom:problem:executor-lost",
             "The executor was lost",
-            f"Executor {executor} has shown no sign of life for longer than its lease.",
+            f"Attempt {key.attempt} of run {key.run} has shown no sign of life for longer than its lease.",
         )
         command = job.EndAttempt(key.run, key.attempt, reason, spec.max_attempts)
         self._append(key.job_id, head, command, self._context(request, causation_id=head.last_event_id))
         _ends.labels("expired").inc()
 
-    def lease_of(self, partition: int, head: Head) -> tuple[str, float]:
-        """Executor and lease of a running attempt, from its last event."""
-        with suppress(Undecodable, Unavailable):
-            data = self._read(partition, head.last_offset).data
-            return str(data["executor"]), float(data["lease_s"])
-        return "unknown", self._lease_s
-
     def close(self) -> None:
+        """Stops all models; what is still to be appended gets a short while only."""
+        self._append_timeout_s = _LAST_APPENDS_TIMEOUT_S
         self._children.close()
 
     # ------------------------------------------------------------------ steps
@@ -168,13 +196,17 @@ class Runner:
             record = self._eventlog.read_one(partition, offset, _LOG_TIMEOUT_S)
         return read_envelope(read_guard(record.key, record.headers), record.value, record.headers)
 
-    def _prepare(self, job_id: str, spec: RunSpec, held: ExitStack) -> RunRequest | Problem:
-        """What the child needs, or why the run can never work. Raises Unavailable to be asked again later."""
+    def _prepare(self, job_id: str, spec: RunSpec, model: LocalModel) -> RunRequest | Problem:
+        """What the child needs, or why the run can never work. Raises StoreUnavailable to be asked again later."""
+        size_bytes = sum(item.size_bytes for item in spec.inputs)
+        if size_bytes > INPUTS_SIZE_BYTES_MAX:
+            return Problem(
+                "urn:darkroom:problem:picture-too-large",
+                "The pictures of this run are too large together",
+                f"{size_bytes} bytes; at most {INPUTS_SIZE_BYTES_MAX} are possible.",
+            )
         try:
-            model = held.enter_context(self._models.hold(spec.model))
-            pictures = tuple(Picture(item.digest, self._blobs.get(item.digest)) for item in spec.inputs)
-        except ModelError as error:
-            return error.problem
+            contents = {item.digest: self._blobs.get(item.digest) for item in spec.inputs}
         except BlobMissing as error:
             return Problem(
                 "urn:darkroom:problem:media-missing",
@@ -182,7 +214,12 @@ class Runner:
                 str(error),
             )
         return RunRequest(
-            job_id, model.description, model.artifact_path, model.labels_path, pictures, spec.parameters
+            job_id,
+            model.description,
+            model.artifact_path,
+            model.labels_path,
+            tuple(Picture(item.digest, contents[item.digest]) for item in spec.inputs),
+            spec.parameters,
         )
 
     def _end(self, head: Head, spec: RunSpec, outcome: Outcome, stop: threading.Event) -> job.Command | None:
@@ -194,7 +231,7 @@ class Runner:
                 provenance = {**provenance, "executor": self._executor}
                 if len(body) <= RESULTS_SIZE_BYTES_MAX:
                     return job.Succeed(run, attempt, tuple(results), None, timing, provenance)
-                blob = BlobRef(self._blobs.put(body), len(body))
+                blob = BlobRef(self._keep(body), len(body))
                 return job.Succeed(run, attempt, (), blob, timing, provenance)
             case ModelRefused(problem=problem):
                 if problem.type.endswith("digest-mismatch"):
@@ -212,22 +249,34 @@ class Runner:
                     "The executor was stopped",
                     f"Executor {self._executor} was asked to stop before the run had ended.",
                 )
-                return job.EndAttempt(run, attempt, reason, spec.max_attempts)
+                # Handed back: a stop of ours may cost the run an attempt, but never the run.
+                return job.EndAttempt(run, attempt, reason, max(spec.max_attempts, attempt + 1))
 
-    def _append(self, job_id: str, head: Head, command: job.Command, context: Context) -> bool:
-        """Appends, trying again while the log is away. False: the log says that it is no longer ours to do."""
-        identity = Identity(new_id(), "", head.tenant)
-        until = monotonic() + _APPEND_TIMEOUT_S
+    def _keep(self, body: bytes) -> str:
+        """Puts results into the blob store, trying again while it is away. Raises StoreUnavailable."""
+        began = monotonic()
         while True:
             try:
-                self._writer.execute(job_id, command, identity, context, monotonic() + _LOG_TIMEOUT_S)
-                return True
+                return self._blobs.put(body)
+            except StoreUnavailable:
+                if monotonic() - began > self._append_timeout_s:
+                    raise
+                self._pause.wait(_RETRY_S)
+
+    def _append(self, job_id: str, head: Head, command: job.Command, context: Context) -> Accepted | None:
+        """Appends, trying again while the log is away. None: the log says that it is no longer ours to do."""
+        identity = Identity(new_id(), "", head.tenant)
+        began = monotonic()
+        while True:
+            try:
+                return self._writer.execute(job_id, command, identity, context, monotonic() + _LOG_TIMEOUT_S)
             except Refused as refused:
                 _log.info("job %s: %s", job_id, refused)
-                return False
+                return None
             except (LogUnavailable, TailBehind):
-                if monotonic() > until:
+                if monotonic() - began > self._append_timeout_s:
                     raise
+                self._pause.wait(_RETRY_S)
 
     def _context(self, request: Envelope, causation_id: str | None = None) -> Context:
         return Context(

@@ -104,15 +104,18 @@ def labels_of(labels: list[str]) -> dict[str, str]:
     return dict(label.split(":", 1) for label in labels)
 
 
-def event_of_history(entry: Mapping[str, Any], topic_id: str) -> Body:
+def event_of_history(entry: Mapping[str, Any], topic_id: str, deleted: bool = False) -> Body:
     """One event of the log: its CloudEvent, with `position`, `partition`, `offset`, `void` and `status` (where the
-    job stood after it) beside the attributes, as CloudEvents extensions."""
+    job stood after it) beside the attributes, as CloudEvents extensions. Of a deleted job's events the attributes
+    are shown and `data` is not: inputs, results and labels are gone."""
     try:
         event = orjson.loads(entry["event"])
     except orjson.JSONDecodeError:
         event = None
     if not isinstance(event, dict):  # quarantined: the log holds something else, and says so
         event = {"type": entry["type"], "data": None, "unreadable": True}
+    if deleted:
+        event = {name: value for name, value in event.items() if name not in ("data", "data_base64")}
     return event | {
         "position": Position(topic_id, entry["partition"], entry["offset"]).token(),
         "partition": entry["partition"],

@@ -1,6 +1,6 @@
 """Reads with a promise: not before the read model has passed the positions that the client has seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -83,6 +83,24 @@ class Reader:
             return found
 
         return self.read("jobs", get, after, deadline)
+
+    def deleted_among(self, tenant: str, entries: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+        """Which jobs of these entries of `history` are deleted by now: one read for all of them.
+
+        Read the entries first. Raises StoreUnavailable.
+        """
+        jobs = {e["job"] for e in entries}
+        # The history may be ahead of the read model of the jobs.
+        found = {e["job"] for e in entries if e["status"] == "deleted"}
+        asked = sorted(jobs - found)
+        if asked:
+            statuses = self.read(
+                "jobs",
+                lambda generation: self.store.statuses(generation, tenant, asked),
+                absent=lambda known: len(known) < len(asked),
+            )
+            found |= {job for job, status in statuses.items() if status == "deleted"}
+        return frozenset(found)
 
     def job_when_terminal(
         self, tenant: str, job: str, after: Sequence[Position], deadline: float, wait_s: float

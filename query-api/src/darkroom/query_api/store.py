@@ -208,6 +208,12 @@ class Store:
         return found
 
     @_guarded
+    def statuses(self, generation: int, tenant: str, jobs: Sequence[str]) -> dict[str, str]:
+        """The status of each of these jobs that there is."""
+        found = self._of("jobs", generation).find({"_id": {"$in": list(jobs)}, "tenant": tenant}, {"status": 1})
+        return {str(j["_id"]): str(j["status"]) for j in found}
+
+    @_guarded
     def jobs(self, generation: int, query: Document, limit: int) -> list[Document]:
         """Summaries (no results, no provenance), newest first by (created_at, _id)."""
         found = self._of("jobs", generation).find(
@@ -240,7 +246,12 @@ class Store:
             sort=[("chunk", ASCENDING)],
             limit=chunks_max,
         )
-        return [e | {"partition": c["partition"]} for c in chunks for e in c["entries"] if e["offset"] >= start]
+        return [
+            e | {"partition": c["partition"], "job": job}
+            for c in chunks
+            for e in c["entries"]
+            if e["offset"] >= start
+        ]
 
     @_guarded
     def history_window(self, generation: int, tenant: str, partition: int, start: int, stop: int) -> list[Document]:
@@ -263,10 +274,10 @@ class Store:
                         "tenant": tenant,
                     }
                 },
-                {"$project": {"_id": 0, "entries": inside}},
+                {"$project": {"_id": 0, "job": 1, "entries": inside}},
             ]
         )
-        entries = [e | {"partition": partition} for chunk in found for e in chunk["entries"]]
+        entries = [e | {"partition": partition, "job": c["job"]} for c in found for e in c["entries"]]
         return sorted(entries, key=lambda e: int(e["offset"]))
 
     @_guarded

@@ -24,8 +24,8 @@ HEARTBEAT_S = 10.0
 LIFETIME_S_MAX = 600.0
 """A stream ends after this; clients resume by themselves (EventSource does). So no thread is held for ever."""
 CHUNKS_PER_READ_MAX = 4
-WINDOW_EVENTS_MAX = 2_000
-"""Offsets of one partition that are read at once when a client resumes from far behind."""
+WINDOW_EVENTS_MAX = 200
+"""Offsets of one partition that are read, and sent, at once when a client resumes from far behind."""
 _RETRY = b"retry: 1000\n\n"
 _HEARTBEAT = b": still here\n\n"
 
@@ -73,8 +73,9 @@ def job_events(
         found = reader.store.history_of(generation, tenant, job, next_offset, CHUNKS_PER_READ_MAX)
         if not found:
             return None
+        deleted = bool(reader.deleted_among(tenant, found))
         next_offset = found[-1]["offset"] + 1
-        shown = [event_of_history(e, topic_id) for e in found if void or not e["void"]]
+        shown = [event_of_history(e, topic_id, deleted) for e in found if void or not e["void"]]
         return iter([entry(e, e["position"]) for e in shown])
 
     return _endless(reader, lambda g: [checkpoint_id("history", g, partition)], new_entries)
@@ -83,22 +84,28 @@ def job_events(
 def all_events(reader: Reader, tenant: str, start: Vector, void: bool) -> Iterator[bytes]:
     """The events of all jobs from a vector on, then those to come; in order within each partition."""
     nexts = list(start.next)
+    turn = 0
 
     def new_entries(generation: int) -> Iterator[bytes] | None:
+        nonlocal turn
         # Checkpoints first, documents second: every offset below the checkpoint is there to be read.
         marks = reader.store.marks("history", generation)
         behind = [p for p in range(len(nexts)) if p in marks and marks[p].next > nexts[p]]
         if not behind:
             return None
+        # One window at a time, the partitions in turn: the first byte waits for one read, and none waits for all.
+        partition = min(behind, key=lambda p: (p - turn) % len(nexts))
+        turn = partition + 1
+        stop = min(marks[partition].next, nexts[partition] + WINDOW_EVENTS_MAX)
+        found = reader.store.history_window(generation, tenant, partition, nexts[partition], stop)
+        deleted = reader.deleted_among(tenant, found)
         chunks: list[bytes] = []
-        for partition in behind:
-            stop = min(marks[partition].next, nexts[partition] + WINDOW_EVENTS_MAX)
-            for e in reader.store.history_window(generation, tenant, partition, nexts[partition], stop):
-                nexts[partition] = e["offset"] + 1
-                if void or not e["void"]:
-                    token = Vector(start.topic_id, tuple(nexts)).token()
-                    chunks.append(entry(event_of_history(e, start.topic_id), token))
-            nexts[partition] = stop
+        for e in found:
+            nexts[partition] = e["offset"] + 1
+            if void or not e["void"]:
+                token = Vector(start.topic_id, tuple(nexts)).token()
+                chunks.append(entry(event_of_history(e, start.topic_id, e["job"] in deleted), token))
+        nexts[partition] = stop
         return iter(chunks)
 
     return _endless(reader, lambda g: [checkpoint_id("history", g, p) for p in range(len(nexts))], new_entries)

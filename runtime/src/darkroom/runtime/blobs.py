@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["BlobMissing", "BlobStore", "digest_of", "open_blobs"]
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{2})([0-9a-f]{62})")
-_CHUNK_SIZE_BYTES = 4 * 2**20
+_READ_SIZE_BYTES = 2**20
+"""Larger blobs come down in pieces of this size: the time-out of a request covers its whole body, so that one
+request for all of it could never succeed over a slow link."""
+_PART_SIZE_BYTES = 5 * 2**20
+"""The least that S3 takes as a part, the last one aside."""
 _ONE_PUT_SIZE_BYTES_MAX = 8 * 2**20
 """Larger files go up in parts: a single conditional put would hold them in memory."""
 _REQUEST_TIMEOUT = timedelta(seconds=5)
@@ -67,28 +71,32 @@ class BlobStore:
                     self._store,
                     path,
                     data,
-                    chunk_size=_CHUNK_SIZE_BYTES,
+                    chunk_size=_PART_SIZE_BYTES,
                     max_concurrency=4,
                 )
         return digest
 
     def get(self, digest: str) -> bytes:
         """The whole blob in memory; ask for its `size` first where it may be large. Raises BlobMissing."""
-        return self._read(self._path("sha256", digest), digest)
+        return b"".join(self.stream(digest))
 
     def stream(self, digest: str) -> Iterator[bytes]:
-        """The blob in chunks of a few MiB. Raises BlobMissing at once, StoreUnavailable also on the way."""
+        """The blob in chunks of 1 MiB at most. Raises BlobMissing at once, StoreUnavailable also on the way: each
+        chunk has the time-out of one request, the blob has none."""
         path = self._path("sha256", digest)
-        with _failures_as_unavailable():
-            try:
-                found = obstore.get(self._store, path)
-            except FileNotFoundError:
-                raise BlobMissing(f"there is no blob {digest}") from None
+        size_bytes = self.size(digest)
 
         def chunks() -> Iterator[bytes]:
-            with _failures_as_unavailable():
-                for chunk in found.stream(min_chunk_size=_CHUNK_SIZE_BYTES):
-                    yield bytes(chunk)
+            for start in range(0, size_bytes, _READ_SIZE_BYTES):
+                end = min(start + _READ_SIZE_BYTES, size_bytes)
+                try:
+                    with _failures_as_unavailable():
+                        chunk = bytes(obstore.get_range(self._store, path, start=start, end=end))
+                except FileNotFoundError:
+                    raise StoreUnavailable(f"blob {digest} went away while it was read") from None
+                if len(chunk) != end - start:
+                    raise StoreUnavailable(f"the store gave {len(chunk)} bytes of {digest} for {end - start}")
+                yield chunk
 
         return chunks()
 
@@ -130,19 +138,16 @@ class BlobStore:
 
     def get_note(self, digest: str) -> bytes:
         """The note beside a blob. Raises BlobMissing if there is none."""
-        return self._read(self._path("notes", digest), digest)
+        with _failures_as_unavailable():
+            try:
+                return bytes(obstore.get(self._store, self._path("notes", digest)).bytes())
+            except FileNotFoundError:
+                raise BlobMissing(f"there is no note beside {digest}") from None
 
     def check(self) -> None:
         """Raises StoreUnavailable unless the store answers; for readiness."""
         with _failures_as_unavailable():
             self._holds(f"{self._prefix}notes/check")
-
-    def _read(self, path: str, digest: str) -> bytes:
-        with _failures_as_unavailable():
-            try:
-                return bytes(obstore.get(self._store, path).bytes())
-            except FileNotFoundError:
-                raise BlobMissing(f"there is no blob {digest}") from None
 
     def _holds(self, path: str) -> bool:
         try:

@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -123,14 +123,13 @@ class HeadStore:
         verdicts: list[Verdict] = []
         folded: list[Folded] = []
         with self._lock, self._db:
+            moved: dict[int, int] = {}
             for record in records:
                 verdicts += self._fold(record, folded)
-                self._positions[record.partition] = record.offset + 1
-            self._db.executemany(
-                "INSERT OR REPLACE INTO positions VALUES (?, ?)",
-                [(p, self._positions[p]) for p in {r.partition for r in records}],
-            )
-            self._forget_old(r.partition for r in records)
+                moved[record.partition] = record.offset + 1
+            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", list(moved.items()))
+            self._forget_old(moved)
+        self._positions |= moved  # only now: a transaction that failed has moved nothing
         if self._on_folded and folded:
             self._on_folded(folded)
         return verdicts
@@ -179,10 +178,10 @@ class HeadStore:
         outcome = Outcome(guard.command_id, guard.request_hash, record.offset, head.version, head.status, head.run)
         return [Verdict(record.partition, record.offset, guard.event_id, True, outcome)]
 
-    def _forget_old(self, partitions: Iterable[int]) -> None:
+    def _forget_old(self, positions: Mapping[int, int]) -> None:
         self._db.executemany(
             "DELETE FROM commands WHERE partition = ? AND offset < ?",
-            [(p, self._positions[p] - REMEMBERED_OFFSETS) for p in set(partitions)],
+            [(p, offset - REMEMBERED_OFFSETS) for p, offset in positions.items()],
         )
 
     def _open(self, path: Path | str, log: EventLog) -> sqlite3.Connection:

@@ -44,6 +44,7 @@ class Settings:
     start_timeout_s: float
     body_size_bytes_max: int
     model_size_bytes_max: int
+    inputs_size_bytes_max: int
     picture_pixels_max: int
     lease_s: float
     max_attempts: int
@@ -91,6 +92,7 @@ def read_settings() -> Settings:
                 start_timeout_s=env.float("START_TIMEOUT_S", 60.0, validate=positive),
                 body_size_bytes_max=env.int("BODY_SIZE_BYTES_MAX", 32 * 2**20, validate=at_least_1),
                 model_size_bytes_max=env.int("MODEL_SIZE_BYTES_MAX", 512 * 2**20, validate=at_least_1),
+                inputs_size_bytes_max=env.int("INPUTS_SIZE_BYTES_MAX", 256 * 2**20, validate=at_least_1),
                 picture_pixels_max=env.int("PICTURE_PIXELS_MAX", 50_000_000, validate=at_least_1),
                 lease_s=env.float("LEASE_S", 15.0, validate=positive),
                 max_attempts=env.int("MAX_ATTEMPTS", 3, validate=at_least_1),

@@ -85,6 +85,9 @@ class Writer:
 
     def _append(self, partition: int, event: _ToAppend, deadline: float) -> Verdict | None:
         """The verdict on the appended event; None where only another decision can tell."""
+        if self._tail.failure is not None:
+            # Its verdict would never come: the event would take effect while everybody is told 503.
+            raise TailBehind(f"this instance no longer follows the log: {self._tail.failure}")
         if monotonic() >= deadline:
             raise LogUnavailable("the deadline passed before the event could be appended")
         expected = self._tail.expect(event.event_id)

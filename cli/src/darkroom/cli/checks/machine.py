@@ -1,5 +1,6 @@
 """Is everything there that the stack needs on this machine?"""
 
+import ctypes
 import os
 import re
 import shutil
@@ -91,6 +92,11 @@ def chromium() -> Finding:
     if found is None:
         mend = as_root("apt-get install chromium")
         return lacking("Chromium", "not found: the tests of the pages will fail without it", mend)
+    try:
+        ctypes.CDLL("libatomic.so.1")
+    except OSError:
+        mend = as_root("apt-get install libatomic1")
+        return lacking("Chromium", f"{found}, but Playwright's driver lacks libatomic.so.1", mend)
     return good("Chromium", found)
 
 

@@ -62,7 +62,8 @@ def blueprint(parts: Parts) -> Blueprint:
             arguments["after"],
             monotonic() + arguments["wait"],
         )
-        items = [event_of_history(e, topic_id) for e in entries[:limit]]
+        deleted = bool(parts.reader.deleted_among(TENANT, entries))
+        items = [event_of_history(e, topic_id, deleted) for e in entries[:limit]]
         more = len(entries) > limit
         return json_response({"items": items, "next": items[-1]["position"] if more else None})
 

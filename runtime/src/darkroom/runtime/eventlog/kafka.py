@@ -114,7 +114,7 @@ class KafkaLog:
         self._topic_id, self._partitions = self._describe(connect_timeout_s)
         self._producer: Producer | None = None
         self._producer_lock = threading.Lock()
-        self._poller: threading.Thread | None = None
+        self._poller: threading.Thread | None = None  # of the present producer
         self._closing = threading.Event()
         self._asker = Consumer(self._consumer_config())
         self._point_readers: LifoQueue[Consumer] = LifoQueue(_POINT_READERS_MAX)
@@ -133,18 +133,21 @@ class KafkaLog:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
+                if error.fatal():
+                    self._give_up(producer)
                 future.set_exception(LogUnavailable(f"the broker did not acknowledge the event: {error}"))
                 return
             offset = message.offset()
             future.set_result(Ack(partition, offset if offset is not None and offset >= 0 else None))
 
+        producer = self._started_producer()
         try:
-            self._started_producer().produce(
-                self.topic, value, key, partition, on_delivery=delivered, headers=list(headers)
-            )
+            producer.produce(self.topic, value, key, partition, on_delivery=delivered, headers=list(headers))
         except BufferError:
             raise LogUnavailable("too many events are waiting for the broker") from None
         except KafkaException as error:
+            if error.args[0].fatal():
+                self._give_up(producer)
             raise LogUnavailable(f"the event could not be handed to the broker: {error}") from None
         return future
 
@@ -218,14 +221,22 @@ class KafkaLog:
                         "logger": _log,
                     }
                 )
-                self._poller = threading.Thread(target=self._poll_producer, name="kafka-producer", daemon=True)
+                self._poller = threading.Thread(
+                    target=self._poll_producer, args=[self._producer], name="kafka-producer", daemon=True
+                )
                 self._poller.start()
             return self._producer
 
-    def _poll_producer(self) -> None:
-        producer = self._producer
-        assert producer is not None
-        while not self._closing.is_set():
+    def _give_up(self, producer: Producer) -> None:
+        """After a fatal error (its sequence numbers and the broker's disagree) a producer never sends again: the
+        next append makes another."""
+        _log.error("the producer has failed for good; the next append makes another")
+        with self._producer_lock:
+            if self._producer is producer:
+                self._producer = None
+
+    def _poll_producer(self, producer: Producer) -> None:
+        while not self._closing.is_set() and (producer is self._producer or len(producer)):
             producer.poll(0.1)  # delivery reports are called from here
 
     def _watermarks(self, partition: int, timeout_s: float) -> tuple[int, int]:
@@ -252,8 +263,7 @@ class KafkaLog:
             try:
                 consumer = self._point_readers.get_nowait()
             except Empty:
-                # Short waits: a fetch under way beyond the record would hold up the next record's fetch.
-                consumer = Consumer(self._consumer_config() | {"fetch.wait.max.ms": 1, "queued.min.messages": 1})
+                consumer = Consumer(self._consumer_config() | _POINT_READS)
             try:
                 yield consumer
             except BaseException:
@@ -399,6 +409,10 @@ _LEADER_MOVES = {
 }
 """Passing: a topic just made has its leaders a moment later, and so has one whose broker went away."""
 _RETRY_S = 0.05
+_POINT_READS = {"fetch.wait.max.ms": 1, "queued.min.messages": 1, "fetch.queue.backoff.ms": 0}
+"""For readers of single records: a fetch under way beyond the record, or a pause after it because one message is
+queued, would hold up the next record's fetch by its whole wait."""
+
 _LOST = {
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError.OFFSET_OUT_OF_RANGE,

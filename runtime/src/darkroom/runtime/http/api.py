@@ -184,12 +184,25 @@ def make_app(
     reference.register(app, PREFIX)
     swagger.register(app, PREFIX, title, settings)
     app.extensions["darkroom.closers"] = []
+    app.extensions["darkroom.failures"] = []
     return app, api
 
 
 def on_close(app: Flask, close: Callable[[], None]) -> None:
     """Calls `close` when the server's worker ends; the last one registered comes first."""
     app.extensions["darkroom.closers"].append(close)
+
+
+def end_when(app: Flask, failed: Callable[[], str | None]) -> None:
+    """The server asks `failed` every second: once it tells why the app cannot go on for good, the process ends with
+    a status other than 0, so that its supervisor starts it anew."""
+    app.extensions["darkroom.failures"].append(failed)
+
+
+def failure_of(app: Flask) -> str | None:
+    """What a check of `end_when` has told, or None."""
+    checks: list[Callable[[], str | None]] = app.extensions["darkroom.failures"]
+    return next((reason for failed in checks if (reason := failed())), None)
 
 
 def close_app(app: Flask) -> None:

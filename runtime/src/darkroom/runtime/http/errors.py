@@ -1,5 +1,6 @@
 """Turns every exception into problem+json: one table from the domain's errors to problem types."""
 
+import errno
 import logging
 from typing import Any
 
@@ -9,6 +10,7 @@ from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from darkroom.runtime.http.problems import MEDIA_TYPE, PROBLEMS, ProblemError
+from darkroom.runtime.http.receiving import TooSlow
 from darkroom.schemas.errors import (
     BadMedia,
     BlobMissing,
@@ -37,6 +39,7 @@ _REFUSED: dict[Why, str] = {
     Why.STATE: "job-state",
     Why.KEY_REUSED: "key-reused",
 }
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _BY_STATUS: dict[int, str] = {
     404: "not-found",
     405: "method-not-allowed",
@@ -69,6 +72,10 @@ def as_problem(error: Exception) -> ProblemError:
             return ProblemError("store-unavailable", str(error), headers={"Retry-After": "1"})
         case HTTPException():
             return _from_http(error)
+        case TooSlow():
+            return ProblemError("request-timeout", "The body did not arrive in time.")
+        case OSError(errno=number) if number in _DISK_FULL:  # an upload passes through files of this machine
+            return ProblemError("store-unavailable", "This instance has no disk space left.")
         case ParseException():  # the server reads a chunked body only when the app does
             return ProblemError("malformed-request", "The body's chunks cannot be read.")
         case _:

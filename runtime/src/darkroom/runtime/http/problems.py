@@ -122,6 +122,13 @@ PROBLEMS: Mapping[str, Kind] = _catalogue(
         "Upload large files one by one under `media`.",
     ),
     Kind(
+        "inputs-too-large",
+        (413,),
+        "The inputs are too large together",
+        "The sizes of all inputs of a job are added up, a picture that is named twice counting twice. Spread the "
+        "pictures over several jobs.",
+    ),
+    Kind(
         "picture-too-large",
         (413,),
         "The picture is too large",
@@ -248,6 +255,32 @@ PROBLEMS: Mapping[str, Kind] = _catalogue(
         (),
         "The model cannot be used",
         "The file cannot be loaded, or does not give what its description says.",
+    ),
+    Kind(
+        "model-busy",
+        (),
+        "The model was busy elsewhere",
+        "Other work held the model for too long. The run is tried again until its attempts are used up.",
+    ),
+    Kind(
+        "request-unreadable",
+        (),
+        "The request cannot be read",
+        "The event that asked for the run cannot be read by this executor, as when a newer version wrote it. Run "
+        "the job again.",
+    ),
+    Kind(
+        "media-missing",
+        (),
+        "A picture is gone",
+        "The blob store does not hold a picture of the job any more. Upload it again, and run the job again.",
+    ),
+    Kind(
+        "executor-stopped",
+        (),
+        "The executor was stopped",
+        "The executor was told to stop before the run was done. The run is tried again until its attempts are used "
+        "up.",
     ),
     Kind("deadline-exceeded", (), "The run took too long", "Give the run a longer deadline_s."),
     Kind(

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from gunicorn.http.errors import (  # type: ignore[import-untyped]
@@ -19,16 +20,22 @@ from gunicorn.http.errors import (  # type: ignore[import-untyped]
     ParseException,
     UnsupportedTransferCoding,
 )
+from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 from gunicorn.util import write_nonblock  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import _DEFER, ThreadWorker  # type: ignore[import-untyped]
 
-from darkroom.runtime.http.api import close_app
+from darkroom.runtime.http.api import close_app, failure_of
 from darkroom.runtime.http.problems import MEDIA_TYPE, PROBLEMS, Kind
+from darkroom.runtime.http.receiving import BoundedUnreader, Limits, TooSlow, linger
 
 _GRACE_S = 6
 _KEEP_ALIVE_S = 15
-_STALL_S = 15.0
-"""A client that neither sends nor takes anything for so long in the middle of a request is let go."""
+_SEND_STALL_S = 15.0
+"""A client that takes nothing for so long in the middle of an answer is let go."""
+_FIRST_BYTE_S = 0.05
+"""A fresh connection may keep a thread for so long without a byte; after that it waits in the main loop."""
+_FAILED = Arbiter.WORKER_BOOT_ERROR
+"""The only exit status of a worker, beside that of a broken app, after which the arbiter ends too."""
 _HEADER_SIZE_BYTES_MAX = 32_000
 """Above what the door refuses by itself (a long idempotency key), so that it answers, not the server."""
 
@@ -36,20 +43,34 @@ stopping = threading.Event()
 """Set once the server was told to stop: whoever streams an endless answer shall end it now."""
 
 
-def serve(app_factory: Callable[[], Flask], host: str, port: int, threads: int, start_timeout_s: float) -> None:
+def serve(
+    app_factory: Callable[[], Flask],
+    host: str,
+    port: int,
+    threads: int,
+    start_timeout_s: float,
+    receiving: Limits = Limits(),  # noqa: B008 - frozen
+) -> None:
     """Serves until SIGTERM or SIGINT, then answers what is under way, closes the app and exits with status 0.
 
     `app_factory` is called in the worker, so that no client crosses the fork; it may take `start_timeout_s`. If it
-    raises, the process exits with another status.
+    raises, or a part of the app has failed for good (`api.end_when`), the process exits with another status.
     """
-    _Server(app_factory, host, port, threads, start_timeout_s).run()
+    _Server(app_factory, host, port, threads, start_timeout_s, receiving).run()
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
     def __init__(
-        self, app_factory: Callable[[], Flask], host: str, port: int, threads: int, start_timeout_s: float
+        self,
+        app_factory: Callable[[], Flask],
+        host: str,
+        port: int,
+        threads: int,
+        start_timeout_s: float,
+        receiving: Limits,
     ) -> None:
         self._app_factory = app_factory
+        self.receiving = receiving
         self._options = {
             "bind": f"{host}:{port}",
             "workers": 1,
@@ -89,7 +110,10 @@ class _ToRootLog(Logger):  # type: ignore[misc]
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Tells streams when to end, and answers unreadable requests in the form of all other errors."""
+    """Tells streams when to end, answers unreadable requests in the form of all other errors, bounds the time that
+    a request may take to arrive, and ends when a part of the app has failed."""
+
+    _failure: str | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         stopping.set()
@@ -99,9 +123,42 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         stopping.set()
         super().handle_quit(sig, frame)
 
+    def notify(self) -> None:
+        # Called by the main loop, at least once a second.
+        super().notify()
+        if self._failure is None and (failure := failure_of(self.wsgi)):
+            self._failure = failure
+            self.log.error("the service ends, for a new start: %s", failure)
+            self.handle_exit(0, None)
+
+    def run(self) -> None:
+        super().run()
+        if self._failure is not None:
+            raise SystemExit(_FAILED)
+
+    def handle(self, conn: Any) -> Any:
+        if not conn.initialized and not conn.wait_for_data(_FIRST_BYTE_S):
+            return _DEFER
+        limits: Limits = self.app.receiving
+        if conn.parser is None:
+            conn.parser = RequestParser(self.cfg, conn.sock, conn.client)
+            conn.parser.unreader = BoundedUnreader(conn.sock, limits)
+        conn.parser.unreader.begin()
+        kept = super().handle(conn)
+        if kept is False:
+            pass
+        return kept
+
     def handle_request(self, req: Any, conn: Any) -> Any:
-        conn.sock.settimeout(_STALL_S)
+        conn.parser.unreader.head_received()
+        conn.sock.settimeout(_SEND_STALL_S)
         return super().handle_request(req, conn)
+
+    def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
+        try:
+            return bool(super()._keepalive_after(conn, keepalive))
+        except TooSlow:  # the answer is out; what was left of the body does not come
+            return False
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         # Gunicorn's own version logs and sends back what it received, which may hold a secret.
@@ -117,6 +174,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 
 _UNREADABLE = {
+    TooSlow: "request-timeout",
     LimitRequestLine: "uri-too-long",
     LimitRequestHeaders: "headers-too-large",
     UnsupportedTransferCoding: "not-implemented",

@@ -4,7 +4,8 @@ import { badge, h } from "./dom.js";
 import { clock, day, duration, shortType } from "./format.js";
 
 function note(event) {
-  const data = event.data ?? {};
+  const data = event.data;
+  if (!data) return ""; // the job was deleted, or the record cannot be read
   switch (shortType(event.type)) {
     case "created": return data.execute ? `asks for run 1 with ${modelOf(data)}` : "not executed yet";
     case "execution-requested": return `run ${data.run} with ${modelOf(data)}`;
