@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from darkroom.cli.connect import Stack
 
@@ -33,15 +33,23 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A fresh page that fails the test on any script error or refused request of the page itself."""
+    """A fresh page that fails the test on any script error, failed request, or answer of 500 and above."""
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(WAIT_MS)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("response", lambda r: errors.append(f"{r.status} {r.url}") if r.status >= 500 else None)
+    page.on("requestfailed", lambda r: None if _left(r) else errors.append(f"{r.failure} {r.url}"))
     yield page
+    seen = list(errors)  # closing the page breaks off what is under way
     context.close()
-    assert errors == []
+    assert seen == []
+
+
+def _left(request: Request) -> bool:
+    """A stream, or a picture still loading, that was broken off because the page was left."""
+    return request.failure == "net::ERR_ABORTED" and request.resource_type in ("eventsource", "image")
 
 
 @pytest.mark.usefixtures("darkroom")

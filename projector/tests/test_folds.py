@@ -118,6 +118,9 @@ def test_a_lost_attempt_is_tried_again_and_a_run_can_fail():
     assert (run["status"], run["error"]["type"]) == ("failed", LOST.type)
     assert [(a["outcome"], a["executor"]) for a in run["attempts"]] == [("expired", "x"), ("failed", "y")]
     assert all(a["ended_at"] for a in run["attempts"])
+    (stats,) = story.documents("stats")
+    assert stats["events"]["execution-failed"] == 1
+    assert [stats[k] for k in ("finished", "queued_ms", "running_ms", "inference_ms")] == [0, 0.0, 0.0, 0.0]
 
 
 def test_a_job_executed_again_keeps_its_earlier_run():

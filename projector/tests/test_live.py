@@ -2,10 +2,14 @@
 
 import os
 import signal
+import threading
+from contextlib import ExitStack
 from functools import partial
+from time import monotonic
 
 import pytest
 
+from darkroom.projector.__main__ import _Loops
 from darkroom.projector.projections.families import JOBS
 from darkroom.projector.store import Fenced, Work
 from darkroom.projector.store_generations import check, outdated
@@ -149,13 +153,64 @@ def test_refuses_a_log_that_is_not_its_own(bench):
         ("their number has changed", topic_id, ends | {3: 0}),
     ]:
         with pytest.raises(ValueError, match=told):
-            check(bench.store, JOBS, topic, other_id, other_ends)
+            check(bench.store, JOBS, topic, other_id, lambda ends=other_ends: ends)
     bench.store.checkpoints.update_many(of_jobs, {"$set": {"topic_id": "another"}})
     refusing = bench.process()
     assert refusing.wait(30) == 1
     assert b"were folded from topic" in refusing.stderr.read()
     bench.store.checkpoints.update_many(of_jobs, {"$set": {"topic_id": topic_id}})
     assert list(bench.store.checkpoints.find(of_jobs)) == before
+
+
+def test_a_log_that_grows_while_its_ends_are_asked_for_is_its_own(bench):
+    records = traffic(18, 10, 3)
+    bench.append(records[:30])
+    with bench.live():
+        bench.wait_projected(30)
+
+        def ends() -> dict[int, int]:
+            told = {p: bench.log.end_offset(p, 5.0) for p in range(3)}
+            bench.append(records[30:])
+            bench.wait_projected(len(records))  # the checkpoints now stand beyond what was told
+            return told
+
+        check(bench.store, JOBS, bench.log.topic, bench.log.topic_id, ends)
+
+
+def test_stops_in_time_while_mongodb_is_frozen(fragile):
+    bench, records = fragile.bench, traffic(19, 20, 3)
+    bench.append(records[:40])
+    process = bench.process()
+    bench.wait_projected(40)
+    os.kill(fragile.mongod.pid, signal.SIGSTOP)
+    try:
+        bench.append(records[40:])
+        process.terminate()
+        assert process.wait(10) == 0, process.stderr.read().decode()[-3000:]
+    finally:
+        os.kill(fragile.mongod.pid, signal.SIGCONT)
+
+
+def test_all_loops_share_one_deadline():
+    release, stopping = threading.Event(), threading.Event()
+
+    class Stuck:
+        def run(self, group, stopping) -> None:
+            release.wait(30)
+
+    closed = threading.Semaphore(0)
+    loops = _Loops(stopping)
+    for name in ("one", "two", "three"):
+        opened = ExitStack()
+        opened.callback(closed.release)
+        loops.start(name, Stuck(), lambda: None, opened)
+    begun = monotonic()
+    assert not loops.join(0.5)
+    assert 0.5 <= monotonic() - begun < 0.9
+    release.set()
+    assert loops.join(10)
+    assert all(closed.acquire(timeout=0) for _ in range(3))
+    assert (loops.failures, stopping.is_set()) == ([], False)
 
 
 def test_says_that_a_changed_fold_asks_for_a_replay(bench):

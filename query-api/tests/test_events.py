@@ -133,6 +133,62 @@ def test_a_stream_over_all_jobs_resumes_by_its_vector(service: Any) -> None:
         assert offsets == sorted(offsets)
 
 
+def test_of_a_deleted_job_only_the_attributes_are_given(service: Any) -> None:
+    kept, job = service.log.create(), service.log.create()
+    for of in (kept, job):
+        service.log.event(of, "execution-started", data={"labels": {"note": "secret"}})
+        service.log.event(of, "execution-started", void=True, data={"labels": {"note": "secret"}})
+    start = streams.Vector("jobs-topic-id", (0, 0, 0, 0)).token()
+    assert all("data" in e for e in service.json(f"/jobs/{job}/events?include=void")["items"])
+    service.log.event(job, "deleted")
+    body = service.json(f"/jobs/{job}/events?include=void")
+    first = service.json(f"/jobs/{job}/events?limit=1")["items"]  # the deletion stands on a later page
+    with stream(service, f"/jobs/{job}/events?include=void") as events:
+        streamed = [e for _, e in events.entries(4)]
+    with stream(service, "/events?include=void", start) as events:
+        everything = [e for _, e in events.entries(7)]
+    of_deleted = [e for e in everything if e["subject"] == job]
+    for found in (body["items"], first, streamed, of_deleted):
+        assert "secret" not in orjson.dumps(found).decode()
+        assert not [e for e in found if "data" in e]
+        assert {e["subject"] for e in found} == {job}
+        assert all(e["time"] and e["id"] and e["specversion"] == "1.0" for e in found)
+    assert len(body["items"]) == len(of_deleted) == 4
+    assert [e["data"] for e in everything if e["subject"] == kept][1] == {"labels": {"note": "secret"}}
+
+
+def test_the_history_may_know_of_a_deletion_before_the_jobs_do(service: Any) -> None:
+    job = service.log.create()
+    before = dict(service.log.jobs[job])
+    service.log.event(job, "deleted")
+    service.log.database.jobs_g1.replace_one({"_id": job}, before)
+    assert not [e for e in service.json(f"/jobs/{job}/events")["items"] if "data" in e]
+
+
+def test_what_comes_from_far_back_is_sent_window_by_window(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "WINDOW_EVENTS_MAX", 2)
+    jobs: dict[int, str] = {}
+    while len(jobs) < 4:  # one job in each partition
+        job = service.log.create()
+        jobs.setdefault(service.log.jobs[job]["partition"], job)
+    for job in jobs.values():
+        for _ in range(3):
+            service.log.event(job, "execution-started")
+    read: list[tuple[int, int]] = []
+    window = service.store.history_window
+
+    def counted(generation: int, tenant: str, partition: int, start: int, stop: int) -> Any:
+        read.append((partition, stop - start))
+        return window(generation, tenant, partition, start, stop)
+
+    monkeypatch.setattr(service.store, "history_window", counted)
+    with stream(service, "/events", streams.Vector("jobs-topic-id", (0, 0, 0, 0)).token()) as events:
+        events.entries(1)
+        assert read == [(0, 2)]
+        events.entries(7)
+    assert read == [(0, 2), (1, 2), (2, 2), (3, 2)]  # in turn: none waits for all of another
+
+
 def test_a_stream_over_all_jobs_reads_far_back_in_windows(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "WINDOW_EVENTS_MAX", 3)
     jobs = [service.log.create() for _ in range(6)]

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,17 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Commands:
-    """Plays the command API: remembers what was asked, and answers by method and path."""
+    """Plays the command API: remembers what was asked, and answers by method and path, `lost` times not at all."""
 
-    answers: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    answers: dict[str, Callable[[], tuple[int, dict[str, Any]]] | tuple[int, dict[str, Any]]] = field(
+        default_factory=dict
+    )
     asked: list[tuple[str, Any, dict[str, str]]] = field(default_factory=list)
+    lost: dict[str, int] = field(default_factory=dict)
+
+    def keys(self, call: str) -> list[str]:
+        """The idempotency keys of a call, in the order of asking."""
+        return [headers["idempotency-key"] for c, _, headers in self.asked if c == call]
 
     def __call__(self, route: Route) -> None:
         request = route.request
@@ -60,7 +67,12 @@ class Commands:
         call = f"{request.method} {request.url.split('/api/v1/inference', 1)[1]}"
         body = request.post_data_buffer or b""
         self.asked.append((call, body, dict(request.headers)))
-        status, answer = self.answers[call]
+        if self.lost.get(call):
+            self.lost[call] -= 1
+            route.abort("connectionreset")
+            return
+        found = self.answers[call]
+        status, answer = found() if callable(found) else found
         kind = "application/json" if status < 400 else "application/problem+json"
         route.fulfill(status=status, headers=headers, content_type=kind, body=orjson.dumps(answer).decode())
 
@@ -82,8 +94,8 @@ class Visit:
 def visit(site: str, browser: Browser, log: Any) -> Iterator[Visit]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(15_000)
-    expect.set_options(timeout=15_000)
+    page.set_default_timeout(5_000)
+    expect.set_options(timeout=5_000)
     commands, errors = Commands(), list[str]()
     page.route("http://command.test/**", commands)
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -188,12 +200,14 @@ def test_cancel_run_again_delete(visit: Visit) -> None:
     base = f"/jobs/{job}"
     page = visit.go(base)
 
-    def cancelled() -> dict[str, Any]:
-        return {"id": job, "position": visit.log.event(job, "cancelled")}
+    def accepted(kind: str) -> Callable[[], tuple[int, dict[str, Any]]]:
+        """Happens when it is asked for."""
+        return lambda: (202, {"id": job, "position": visit.log.event(job, kind)})
 
-    expect(page.locator("#cancel")).to_be_enabled()
-    visit.commands.answers[f"POST {base}/cancel"] = (202, cancelled())
-    expect(page.locator("#job-status")).to_have_text("cancelled")  # the page followed by itself
+    visit.commands.answers[f"POST {base}/cancel"] = accepted("cancelled")
+    page.locator("#cancel").click()
+    expect(page.locator("#job-status")).to_have_text("cancelled")
+    assert [c for c, _, _ in visit.commands.asked] == [f"POST {base}/cancel"]
     expect(page.locator("#cancel")).to_be_disabled()
     visit.commands.answers[f"POST {base}/runs"] = (
         409,
@@ -207,11 +221,103 @@ def test_cancel_run_again_delete(visit: Visit) -> None:
     page.locator("#delete").click()
     page.get_by_role("button", name="Keep it").click()
     assert not [c for c, _, _ in visit.commands.asked if c.startswith("DELETE")]
-    visit.commands.answers[f"DELETE {base}"] = (202, {"id": job, "position": visit.log.event(job, "deleted")})
+    visit.commands.answers[f"DELETE {base}"] = accepted("deleted")
+    page.locator("#delete").click()
+    page.get_by_role("button", name="Delete it").click()
     expect(page.locator("#problem")).to_contain_text("This job was deleted")
+    assert visit.commands.asked[-1][0] == f"DELETE {base}"
     visit.go(base)
     expect(page.locator("#problem")).to_contain_text("This job was deleted")
     expect(page.locator("#timeline tr")).to_have_count(3)
+    expect(page.locator("#timeline")).not_to_contain_text("undefined")
+
+
+def test_many_finished_jobs_may_stay_open(visit: Visit) -> None:
+    jobs = [finished(visit.log, STAR) for _ in range(7)]
+    visit.log.event(jobs[0], "cancelled", void=True)
+    for number, job in enumerate(jobs):  # a browser allows six connections to one host
+        page = visit.page if number == 0 else visit.page.context.new_page()
+        page.goto(f"{visit.site}/jobs/{job}")
+        expect(page.locator("#job-status")).to_have_text("succeeded")
+        expect(page.locator("#timeline tr")).to_have_count(4 if number == 0 else 3)
+        expect(page.locator("#live")).to_be_hidden()
+
+
+SOURCES = """
+window.sources = [];
+window.EventSource = class extends EventSource {
+  constructor(url) { super(url); window.sources.push(this); }
+};
+window.hide = (hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+};
+window.open_sources = () => window.sources.filter((s) => s.readyState !== EventSource.CLOSED).length;
+"""
+
+
+def test_a_hidden_page_does_not_listen(visit: Visit) -> None:
+    visit.page.add_init_script(SOURCES)
+    job = visit.log.create()
+    page = visit.go(f"/jobs/{job}")
+    expect(page.locator("#timeline tr")).to_have_count(1)
+    page.evaluate("hide(true)")
+    assert page.evaluate("open_sources()") == 0
+    visit.log.event(job, "execution-started", attempt=1)
+    page.evaluate("hide(false)")
+    assert page.evaluate("open_sources()") == 1
+    expect(page.locator("#job-status")).to_have_text("running")
+    expect(page.locator("#timeline tr")).to_have_count(2)  # the first is there once
+    assert page.evaluate("sources.length") == 2
+
+
+def test_a_finished_page_listens_again_when_the_job_runs_again(visit: Visit) -> None:
+    visit.page.add_init_script(SOURCES)
+    job = finished(visit.log, STAR)
+    page = visit.go(f"/jobs/{job}")
+    expect(page.locator("#timeline tr")).to_have_count(3)
+    expect(page.locator("#live")).to_be_hidden()
+    assert page.evaluate("open_sources()") == 0
+
+    def again() -> tuple[int, dict[str, Any]]:
+        return 202, {"id": job, "position": visit.log.event(job, "execution-requested")}
+
+    visit.commands.answers[f"POST /jobs/{job}/runs"] = again
+    page.locator("#again").click()
+    expect(page.locator("#job-status")).to_have_text("queued")
+    expect(page.locator("#timeline tr")).to_have_count(4)
+    visit.log.event(job, "execution-started", attempt=1)
+    expect(page.locator("#job-status")).to_have_text("running")
+    assert page.evaluate("open_sources()") == 1
+    visit.log.succeed(job, [])
+    expect(page.locator("#timeline tr")).to_have_count(6)
+    expect(page.locator("#live")).to_be_hidden()
+    assert page.evaluate("open_sources()") == 0
+
+
+def test_a_page_outlives_refusals(visit: Visit) -> None:
+    refused = {"stream": 0, "read": 0}
+
+    def once(kind: str) -> Callable[[Route], None]:
+        def answer(route: Route) -> None:
+            refused[kind] += 1
+            if refused[kind] == 1:
+                route.fulfill(status=503, content_type="application/problem+json", body='{"title": "Too busy"}')
+            else:
+                route.continue_()
+
+        return answer
+
+    visit.page.route("**/events?include=void", once("stream"))
+    visit.page.route("**/jobs/*?after=*&wait=5", once("read"))
+    job = visit.log.create()
+    page = visit.go(f"/jobs/{job}")
+    expect(page.locator("#timeline tr")).to_have_count(1)
+    assert refused["stream"] == 2
+    visit.log.event(job, "execution-started", attempt=1)
+    expect(page.locator("#job-status")).to_have_text("running")
+    assert refused["read"] == 2
+    expect(page.locator("#problem")).to_be_empty()
 
 
 def test_delete_by_keyboard(visit: Visit) -> None:
@@ -268,6 +374,33 @@ def test_the_form_uploads_and_leads_to_the_job(visit: Visit, tmp_path: Path) -> 
     }
 
 
+def test_a_create_whose_answer_was_lost_keeps_its_key(visit: Visit, tmp_path: Path) -> None:
+    visit.log.register_model("shapes", ["circle"])
+    job = visit.log.create()
+    position = visit.log.event(job, "execution-started")
+    page = visit.go("/")
+    expect(page.locator("#model option")).to_have_text(["shapes@1"])
+    (tmp_path / "cat.png").write_bytes(visit.log.blobs.get(visit.log.picture()["digest"]))
+    page.locator("#files").set_input_files(tmp_path / "cat.png")
+    visit.commands.answers["POST /media"] = (201, {"digest": "sha256:" + "c" * 64})
+    visit.commands.lost["POST /jobs"] = 4
+    page.locator("#submit").click()
+    expect(page.locator("#problem")).to_contain_text("The command API does not answer")
+    page.locator("#labels").fill("batch:43")
+    visit.commands.lost["POST /jobs"] = 0
+    visit.commands.answers["POST /jobs"] = (502, {"title": "Bad gateway"})
+    page.locator("#submit").click()
+    expect(page.locator("#problem")).to_contain_text("Bad gateway")
+    visit.commands.lost["POST /jobs"] = 1
+    visit.commands.answers["POST /jobs"] = (202, {"id": job, "position": position})
+    page.locator("#submit").click()
+    expect(page).to_have_url(re.compile(f"/jobs/{job}"))
+    keys = visit.commands.keys("POST /jobs")
+    assert len(keys) == 7
+    assert len(set(keys[:4])) == len(set(keys[4:])) == 1
+    assert keys[0] != keys[4]  # other content is another job
+
+
 def test_a_refused_picture_is_marked(visit: Visit, tmp_path: Path) -> None:
     visit.log.register_model("shapes", ["circle"])
     page = visit.go("/")
@@ -278,6 +411,7 @@ def test_a_refused_picture_is_marked(visit: Visit, tmp_path: Path) -> None:
     page.locator("#submit").click()
     expect(page.locator("#chosen .why")).to_have_text("The picture cannot be decoded")
     expect(page.locator("#problem")).to_contain_text("Some pictures cannot be used")
+    expect(page.locator("#problem")).to_contain_text("They are marked below")
     expect(page.locator("#problem li")).to_have_text("torn.png The picture cannot be decoded")
     page.get_by_role("button", name="Leave out torn.png").click()
     expect(page.locator("#chosen li")).to_have_count(0)

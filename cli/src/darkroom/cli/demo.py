@@ -175,7 +175,7 @@ def delete(show: Demo, exhibit: Exhibit) -> None:
     show.queries.finished(created.job_id, after=created.position, timeout_s=RUN_TIMEOUT_S)
     asked = command_of(show.commands.delete(created.job_id, new_id()))
     try:
-        job = show.queries.job(asked.job_id, after=asked.position)
+        job = show.queries.job(asked.job_id, after=asked.position, patience_s=RUN_TIMEOUT_S)
         show.outcomes.append(Outcome(title, job["status"], "", wrong="a deleted job can still be read"))
     except Refused as refusal:
         wrong = None if refusal.answer.status == 410 else f"it answers {refusal}, not 410"

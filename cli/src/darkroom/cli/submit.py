@@ -1,5 +1,6 @@
 """`darkroom submit`: pictures in, results out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
@@ -15,6 +16,8 @@ from darkroom.schemas.job import Status
 from darkroom.simulator.pictures import MEDIA_TYPES, Picture, read_file, read_folder
 from darkroom.simulator.reader import QueryClient
 
+SETTLE_S = 5.0
+"""A job that has ended just in time is still read."""
 ReadyFile = Annotated[Path | None, typer.Option(help="The ready file of the stack to talk to.")]
 
 
@@ -33,7 +36,7 @@ def submit(
     """Submit pictures as one job.
 
     Exit code 0: accepted, and with --wait succeeded; 1: it ended otherwise, or a picture could not be used;
-    2: refused, or the service is not there.
+    2: refused, the service is not there, or the outcome did not come in time.
     """
     pictures = collect(files)
     body: dict[str, Any] = {"model": model}
@@ -52,16 +55,15 @@ def submit(
         started = monotonic()
         accepted = require(commands.create(body, key=new_id())).body
         console.print(f"job {accepted['id']} of {len(pictures)} picture(s) with {model}", markup=False)
+        # Before anything is waited for: the job is accepted, whatever becomes of the waiting.
+        console.print(f"page   {accepted['urls']['web']}", markup=False, soft_wrap=True)
+        console.print(f"read   curl -s '{accepted['urls']['result']}'", markup=False, soft_wrap=True)
         job = None
         if wait:
-            queries.job(accepted["id"], after=accepted["position"])  # from here on the read model knows of it
-            watch(console, queries, accepted["id"], started, timeout_s)
-            job = queries.job(accepted["id"], after=accepted["position"])
+            console.print()
+            job = outcome(console, queries, accepted, started, timeout_s)
             console.print()
             show_outcome(console, job, [picture.name for picture in pictures])
-    console.print()
-    console.print(f"page   {accepted['urls']['web']}", soft_wrap=True)
-    console.print(f"read   curl -s '{accepted['urls']['result']}'", soft_wrap=True)
     if job is not None and (job["status"] != Status.SUCCEEDED or inputs_with_errors(job)):
         raise typer.Exit(EXIT_OUTCOME)
 
@@ -91,6 +93,18 @@ def labels_of(given: list[str]) -> dict[str, str]:
             raise refused(f"--label {one!r} is not of the form KEY=VALUE")
         labels[key] = value
     return labels
+
+
+def outcome(
+    console: Console, queries: QueryClient, accepted: Mapping[str, Any], started: float, timeout_s: float
+) -> Mapping[str, Any]:
+    """The job once it has ended; meanwhile a line per status. `timeout_s` counts from `started`. Raises Refused,
+    Unreachable."""
+    job_id, position, until = accepted["id"], accepted["position"], started + timeout_s
+    # From here on the read model knows of the job.
+    queries.job(job_id, after=position, patience_s=until - monotonic())
+    watch(console, queries, job_id, started, until - monotonic())
+    return queries.finished(job_id, after=position, timeout_s=max(SETTLE_S, until - monotonic()))
 
 
 def watch(console: Console, queries: QueryClient, job_id: str, started: float, timeout_s: float) -> None:

@@ -3,14 +3,17 @@
 import argparse
 import gc
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 
-from darkroom.projector.live import Live
+from darkroom.projector.ends import end_offsets
+from darkroom.projector.live import Group, Live
 from darkroom.projector.projections.families import JOBS, MODELS, Family
 from darkroom.projector.store import Fenced, Store
 from darkroom.projector.store_generations import check, ensure, outdated
@@ -24,22 +27,26 @@ from darkroom.schemas.errors import DarkroomError, LogUnavailable
 _log = logging.getLogger("darkroom.projector")
 
 GROUP = "darkroom-projector"
-_STOP_TIMEOUT_S = 9.0
+_STOP_TIMEOUT_S = 7.0
+"""For all loops together, and for what they close: a service has 10 s to stop."""
+_ENDS_TIMEOUT_S = 5.0
 
 
 @dataclass
 class _Loops:
-    """The loops of this process, each in a thread; one that fails stops all."""
+    """The loops of this process, each in a thread that also closes what the loop had open; one that fails stops
+    all."""
 
     stopping: threading.Event
     live: list[Live] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
 
-    def start(self, name: str, live: Live, join: Callable[[], Membership]) -> None:
+    def start(self, name: str, live: Live, join: Callable[[], Group], opened: ExitStack) -> None:
         def run() -> None:
             try:
-                live.run(join(), self.stopping)
+                with opened:
+                    live.run(join(), self.stopping)
             except BaseException as error:
                 self.failures.append(error)
                 self.stopping.set()
@@ -48,6 +55,13 @@ class _Loops:
         self.threads.append(threading.Thread(target=run, name=f"live-{name}", daemon=True))
         self.threads[-1].start()
 
+    def join(self, timeout_s: float) -> bool:
+        """Whether all of them have ended within `timeout_s`, which is for all of them together."""
+        until = monotonic() + timeout_s
+        for thread in self.threads:
+            thread.join(max(0.0, until - monotonic()))
+        return not any(thread.is_alive() for thread in self.threads)
+
     def why_not_ready(self) -> str | None:
         return next((reason for live in self.live if (reason := live.why_not_ready)), None)
 
@@ -55,10 +69,9 @@ class _Loops:
 def prepare(store: Store, family: Family, log: KafkaLog) -> None:
     """Makes what a first start needs in MongoDB, and refuses (ValueError) a log that does not fit it."""
     try:
-        ends = {p: log.end_offset(p, 5.0) for p in range(log.partitions)}
+        check(store, family, log.topic, log.topic_id, partial(end_offsets, log, _ENDS_TIMEOUT_S))
     except LogUnavailable as error:
         raise Fenced(str(error)) from None  # as with anything that passes: ask again a little later
-    check(store, family, log.topic, log.topic_id, ends)
     ensure(store, family, log.topic, log.topic_id, log.partitions)
     for read_model in outdated(store, family):
         _log.warning(
@@ -74,26 +87,30 @@ def run(settings: Settings, group: str) -> int:
     loops = _Loops(stopping)
     with ExitStack() as opened:
         for family, topic in topics.items():
-            log = KafkaLog(settings.kafka, topic)
-            opened.callback(log.close, 1.0)
-            store = Store(settings.mongodb, settings.mongodb_database)
-            opened.callback(store.close)
+            with ExitStack() as opening:
+                log = KafkaLog(settings.kafka, topic)
+                opening.callback(log.close, 1.0)
+                store = Store(settings.mongodb, settings.mongodb_database)
+                opening.callback(store.close)
+                its_own = opening.pop_all()
             live = Live(family, topic, log, store, partial(prepare, store, family, log))
             join = partial(_join, settings.kafka, topic, group if family is JOBS else f"{group}-{family.name}")
-            loops.start(family.name, live, join)
+            loops.start(family.name, live, join, its_own)
         health = serve_health(settings.bind, settings.health_port, loops.why_not_ready)
         if health:
             opened.callback(health.shutdown)
         gc.freeze()
         gc.set_threshold(50_000)  # a batch makes much garbage, and hardly any of it in cycles
         stopping.wait()
-        for thread in loops.threads:
-            thread.join(_STOP_TIMEOUT_S / len(loops.threads))
-        if any(thread.is_alive() for thread in loops.threads):
+        ended = loops.join(_STOP_TIMEOUT_S)
+        for failure in loops.failures:
+            _log.error("the projector has stopped: %s", failure, exc_info=not isinstance(failure, ValueError))
+        code = 1 if loops.failures else 0
+        if not ended:
             _log.error("a loop did not end in time; its transaction ends by itself")
-    for failure in loops.failures:
-        _log.error("the projector has stopped: %s", failure, exc_info=not isinstance(failure, ValueError))
-    return 1 if loops.failures else 0
+            logging.shutdown()
+            os._exit(code)  # an ordinary exit would wait for the same MongoDB again, in its driver's exit hook
+    return code
 
 
 def _join(bootstrap: str, topic: str, group: str) -> Membership:

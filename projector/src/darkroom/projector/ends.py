@@ -10,6 +10,11 @@ _INTERVAL_S = 1.0
 _TIMEOUT_S = 2.0
 
 
+def end_offsets(log: EventLog, timeout_s: float) -> dict[int, int]:
+    """The end of each partition; `timeout_s` bounds the wait for each one. Raises LogUnavailable."""
+    return {p: log.end_offset(p, timeout_s) for p in range(log.partitions)}
+
+
 class Ends:
     """`partitions` says which ones to ask for."""
 

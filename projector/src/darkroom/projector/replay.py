@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from threading import Event
 from time import monotonic
 
@@ -19,6 +20,7 @@ import bson
 
 from darkroom.projector.catchup import catch_up
 from darkroom.projector.compare import EXAMPLES_MAX, Comparison, Example, differing_fields
+from darkroom.projector.ends import end_offsets
 from darkroom.projector.projections.families import Family
 from darkroom.projector.reading import stretch
 from darkroom.projector.shelf import CODEC, Shelf
@@ -98,8 +100,7 @@ def replay(
     Raises ValueError with a sentence that says what to do (a log that does not fit, another replay under way),
     StoreUnavailable, LogUnavailable; the live generation is then as it was.
     """
-    ends = {p: log.end_offset(p, _LOG_TIMEOUT_S) for p in range(log.partitions)}
-    check(store, family, topic, log.topic_id, ends)
+    check(store, family, topic, log.topic_id, partial(end_offsets, log, _LOG_TIMEOUT_S))
     if mode in (Mode.CHECK, Mode.DRY_RUN):
         with snapshot(store, family, topic, log.partitions) as taken:
             return _compare(store, log, topic, family, taken, None, tell)

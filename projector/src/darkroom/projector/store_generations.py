@@ -4,7 +4,7 @@ A generation belongs to a whole family (its read models rest on one chain), so i
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,11 +51,16 @@ def ensure(store: Store, family: Family, topic: str, topic_id: str, partitions: 
             _insert_if_missing(store, "checkpoints", checkpoint)
 
 
-def check(store: Store, family: Family, topic: str, topic_id: str, ends: Mapping[int, int]) -> None:
+def check(
+    store: Store, family: Family, topic: str, topic_id: str, ask_ends: Callable[[], Mapping[int, int]]
+) -> None:
     """Refuses (ValueError, with a sentence that says what to do) a log that is not the one these read models were
-    folded from: another topic id, other partitions, or an end before a checkpoint. Touches nothing."""
+    folded from: another topic id, other partitions, or an end before a checkpoint. Touches nothing. `ask_ends`
+    gives the end offset of each partition; what it raises passes through."""
     with unavailable():
         found = list(store.checkpoints.find({"read_model": {"$in": list(family.read_models)}}))
+    # Only now: other projectors may be at work, and no checkpoint stands beyond an end that is asked for after it.
+    ends = ask_ends()
     remedy = (
         f"point the settings to the topic they were folded from, or drop the database {store.database.name} "
         "to fold this topic from its beginning"

@@ -180,7 +180,7 @@ class Event(Schema):
     type = text()
     subject = fields.String(metadata={"description": "the job's id"})
     time = fields.String(metadata={"format": "date-time"})
-    data = fields.Raw(allow_none=True)
+    data = fields.Raw(allow_none=True, metadata={"description": "absent once the job is deleted"})
     streamversion = fields.Integer()
     position = position()
     partition = whole()
@@ -237,8 +237,10 @@ class ModelStats(Schema):
     version = text()
     events = fields.Dict(required=True, keys=fields.String(), values=fields.Integer())
     void = whole()
-    finished = whole()
-    mean_ms = fields.Nested(MeanDurations, required=True)
+    finished = whole(description="runs that succeeded; those that failed are in `events`")
+    mean_ms = fields.Nested(
+        MeanDurations, required=True, metadata={"description": "means over the `finished` runs, in milliseconds"}
+    )
 
 
 class Stats(Schema):

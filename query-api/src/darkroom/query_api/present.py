@@ -188,7 +188,7 @@ def _lag(mark: Mark) -> int:
 
 
 def statistics(by_status: Mapping[str, int], by_model: list[dict[str, Any]]) -> Body:
-    """Counts by status and model, and mean durations of finished runs in milliseconds."""
+    """Counts by status and model, and mean durations of the runs that succeeded, in milliseconds."""
     return {
         "jobs": {"total": sum(by_status.values()), "by_status": dict(by_status)},
         "models": [

@@ -189,7 +189,8 @@ class History(TypedDict):
 class Stats(TypedDict):
     """Per hour (UTC), model and partition; summed on reading. `_id` is
     "<hour>|<tenant>|<name>@<version>|p<partition>".
-    `events` counts accepted events by short type; durations are sums in milliseconds over `finished` runs."""
+    `events` counts accepted events by short type; durations are sums in milliseconds over the `finished` runs,
+    which are those that succeeded (the others stand in `events`)."""
 
     _id: str
     tenant: str

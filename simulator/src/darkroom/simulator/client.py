@@ -15,6 +15,7 @@ from darkroom.simulator.pictures import Picture
 
 PREFIX = "/api/v1/inference"
 RETRY_AFTER_S_MAX = 2.0
+_RETRY_AFTER_S_MIN = 0.02
 _CONNECT_TIMEOUT_S = 5.0
 
 
@@ -169,7 +170,7 @@ class CommandClient:
             else:
                 if response.status_code != 503:
                     return Answer(response.status_code, body_of(response), tries)
-                wait_s = _retry_after_s(response)
+                wait_s = retry_after_s(response)
             if monotonic() + wait_s >= try_until:
                 if failure:
                     raise Unreachable(f"{method} {self._http.base_url}{path.lstrip('/')}: {failure}")
@@ -191,6 +192,7 @@ def body_of(response: httpx.Response) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _retry_after_s(response: httpx.Response) -> float:
+def retry_after_s(response: httpx.Response) -> float:
+    """How long to wait before the same is asked again: what the service says, within bounds."""
     given = response.headers.get("Retry-After", "")
-    return min(float(given), RETRY_AFTER_S_MAX) if given.isdigit() else 0.5
+    return min(max(float(given), _RETRY_AFTER_S_MIN), RETRY_AFTER_S_MAX) if given.isdigit() else 0.5

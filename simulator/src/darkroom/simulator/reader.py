@@ -1,8 +1,9 @@
 """A client of the query API: jobs, live events, models, projections. Every call ends by a deadline."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -11,7 +12,7 @@ import httpx_sse
 
 from darkroom.schemas.chain import Guard
 from darkroom.schemas.job import Status, status_after
-from darkroom.simulator.client import PREFIX, Answer, Unreachable, body_of
+from darkroom.simulator.client import PREFIX, Answer, Unreachable, body_of, retry_after_s
 
 WAIT_S_MAX = 60.0
 """The query API lets nobody wait longer in one request."""
@@ -19,11 +20,12 @@ _MARGIN_S = 10.0
 
 
 class Refused(Exception):
-    """The service answered with a problem."""
+    """The service answered with a problem. `again_after_s`: what passes (503) is worth asking again then."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, again_after_s: float | None = None) -> None:
         super().__init__(answer.explain())
         self.answer = answer
+        self.again_after_s = again_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,11 @@ class Step:
 
 
 class QueryClient:
-    """Raises Unreachable where the service does not answer, Refused where it answers with a problem."""
+    """Raises Unreachable where the service does not answer, Refused where it answers with a problem.
+
+    A 503 passes (the read model is behind, the service is busy): what waits for a job or for models asks again after
+    Retry-After, and only a 503 that outlasts the call's deadline is Refused.
+    """
 
     def __init__(
         self, base_url: str, *, timeout_s: float = 10.0, transport: httpx.BaseTransport | None = None
@@ -44,26 +50,35 @@ class QueryClient:
         self._timeout_s = timeout_s
         self._http = httpx.Client(base_url=base_url.rstrip("/"), timeout=timeout_s, transport=transport)
 
-    def job(self, job_id: str, *, after: str | None = None, wait_s: float = 0.0) -> Mapping[str, Any]:
+    def job(
+        self, job_id: str, *, after: str | None = None, wait_s: float = 0.0, patience_s: float | None = None
+    ) -> Mapping[str, Any]:
         """The job as read, not older than position `after`; with `wait_s`, once it is terminal or the time is
-        up (at most WAIT_S_MAX)."""
+        up (at most WAIT_S_MAX). `patience_s`: how long a 503 is asked again; by default the client's timeout."""
         wait_s = min(wait_s, WAIT_S_MAX)
-        return self._get(
+        ask = partial(
+            self._get,
             f"{PREFIX}/jobs/{job_id}",
             params={"after": after} if after else {},
             headers={"Prefer": f"wait={int(wait_s)}"} if wait_s >= 1 else {},
             timeout_s=self._timeout_s + wait_s,
         )
+        return _patiently(ask, monotonic() + (self._timeout_s if patience_s is None else patience_s))
 
     def finished(self, job_id: str, *, after: str | None = None, timeout_s: float = 120.0) -> Mapping[str, Any]:
-        """The job once it is terminal. Raises Unreachable if it is not after `timeout_s`."""
+        """The job once it is terminal. Raises Unreachable if it is not after `timeout_s`, Refused if it could not
+        be read by then."""
         until = monotonic() + timeout_s
+
+        def ask() -> Mapping[str, Any]:
+            return self.job(job_id, after=after, wait_s=max(1.0, until - monotonic()), patience_s=0.0)
+
         while True:
-            left_s = until - monotonic()
-            job = self.job(job_id, after=after, wait_s=max(1.0, left_s))
+            late = monotonic() >= until
+            job = _patiently(ask, until)
             if job.get("status") not in (Status.CREATED, Status.QUEUED, Status.RUNNING):
                 return job
-            if left_s <= 0:
+            if late:
                 raise Unreachable(f"job {job_id} is still {job.get('status')} after {timeout_s:g} s")
 
     def steps(self, job_id: str, timeout_s: float) -> Iterator[Step]:
@@ -72,6 +87,7 @@ class QueryClient:
         until, last_id, status = monotonic() + timeout_s, "", None
         while (left_s := until - monotonic()) > 0:
             headers = {"Last-Event-ID": last_id} if last_id else {}
+            pause_s = 0.2
             try:
                 with httpx_sse.connect_sse(
                     self._http,
@@ -80,10 +96,14 @@ class QueryClient:
                     headers=headers,
                     timeout=httpx.Timeout(self._timeout_s, read=min(left_s, 3 * _MARGIN_S)),
                 ) as source:
-                    if source.response.status_code != 200:
-                        source.response.read()
-                        raise Refused(Answer(source.response.status_code, body_of(source.response)))
-                    for message in source.iter_sse():
+                    response = source.response
+                    if response.status_code != 200:
+                        response.read()
+                        refused = _refused(response)
+                        if refused.again_after_s is None or monotonic() + refused.again_after_s >= until:
+                            raise refused
+                        pause_s = refused.again_after_s
+                    for message in source.iter_sse() if response.status_code == 200 else ():
                         last_id = message.id or last_id
                         event = _event_of(message)
                         if event is None:
@@ -97,12 +117,13 @@ class QueryClient:
                             break
             except httpx.TransportError:
                 pass
-            threading.Event().wait(0.2)  # then the stream resumes after the last event that was seen
+            threading.Event().wait(pause_s)  # then the stream resumes after the last event that was seen
         raise Unreachable(f"job {job_id} has not ended after {timeout_s:g} s")
 
     def models(self) -> Sequence[Mapping[str, Any]]:
         """The catalogue: one entry per name, each with its versions."""
-        return list(self._get(f"{PREFIX}/models").get("items", []))
+        found = _patiently(partial(self._get, f"{PREFIX}/models"), monotonic() + self._timeout_s)
+        return list(found.get("items", []))
 
     def stats(self) -> Mapping[str, Any]:
         return self._get(f"{PREFIX}/stats")
@@ -138,10 +159,25 @@ class QueryClient:
             response = self._http.get(path, params=params, headers=headers, timeout=timeout_s or self._timeout_s)
         except httpx.TransportError as error:
             raise Unreachable(f"GET {self._http.base_url}{path}: {type(error).__name__}: {error}") from None
-        body = body_of(response)
         if response.status_code >= 400:
-            raise Refused(Answer(response.status_code, body))
-        return body
+            raise _refused(response)
+        return body_of(response)
+
+
+def _refused(response: httpx.Response) -> Refused:
+    again_after_s = retry_after_s(response) if response.status_code == 503 else None
+    return Refused(Answer(response.status_code, body_of(response)), again_after_s)
+
+
+def _patiently(ask: Callable[[], Mapping[str, Any]], until: float) -> Mapping[str, Any]:
+    """The answer; what passes is waited for until `until` (monotonic). Raises Refused, Unreachable."""
+    while True:
+        try:
+            return ask()
+        except Refused as refused:
+            if refused.again_after_s is None or monotonic() + refused.again_after_s >= until:
+                raise
+            threading.Event().wait(refused.again_after_s)
 
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.DELETED})

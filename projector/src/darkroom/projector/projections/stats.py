@@ -15,7 +15,8 @@ from darkroom.schemas.job import Status
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What one event adds to one document of `stats`. `finished`: the timing of the run that it ended."""
+    """What one event adds to one document of `stats`. `finished`: the timing of the run, if it made it
+    succeed. A run that failed has no stages to take means of, and is counted by its event alone."""
 
     id: str
     tenant: str
@@ -35,7 +36,7 @@ def count(step: Step) -> Counted | None:
     kind = short_type(envelope.guard.type)
     hour = moment(envelope.time).replace(minute=0, second=0, microsecond=0)
     model, partition = job["model"], job["partition"]
-    ends = step.accepted and kind in ("execution-succeeded", "execution-failed")
+    succeeds = step.accepted and kind == "execution-succeeded"
     return Counted(
         id=f"{hour:%Y-%m-%dT%H}|{job['tenant']}|{model['name']}@{model['version']}|p{partition}",
         tenant=job["tenant"],
@@ -44,7 +45,7 @@ def count(step: Step) -> Counted | None:
         model=model,
         kind=kind,
         void=not step.accepted,
-        finished=job["run"]["timing"] if ends and job["status"] != Status.DELETED else None,
+        finished=job["run"]["timing"] if succeeds and job["status"] != Status.DELETED else None,
     )
 
 

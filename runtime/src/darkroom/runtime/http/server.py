@@ -146,7 +146,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.parser.unreader.begin()
         kept = super().handle(conn)
         if kept is False:
-            pass
+            linger(conn.sock, limits.linger_s)
         return kept
 
     def handle_request(self, req: Any, conn: Any) -> Any:
