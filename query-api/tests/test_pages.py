@@ -94,8 +94,8 @@ class Visit:
 def visit(site: str, browser: Browser, log: Any) -> Iterator[Visit]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(5_000)
-    expect.set_options(timeout=5_000)
+    page.set_default_timeout(15_000)
+    expect.set_options(timeout=15_000)
     commands, errors = Commands(), list[str]()
     page.route("http://command.test/**", commands)
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -40,8 +40,8 @@ class Step:
 class QueryClient:
     """Raises Unreachable where the service does not answer, Refused where it answers with a problem.
 
-    A 503 passes (the read model is behind, the service is busy): what waits for a job or for models asks again after
-    Retry-After, and only a 503 that outlasts the call's deadline is Refused.
+    A 503 passes (the read model is behind, the service is busy): what waits for a job or for models asks again
+    after Retry-After, and only a 503 that outlasts the call's deadline is Refused.
     """
 
     def __init__(

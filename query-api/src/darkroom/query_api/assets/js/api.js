@@ -3,6 +3,8 @@
 export const PREFIX = "/api/v1/inference";
 const COMMANDS = document.querySelector('meta[name="darkroom-command-url"]').content + PREFIX;
 const TRIES_MAX = 4;
+const TIMEOUT_MS = 60_000;
+const PAUSE_MS = 1000;
 
 export class Problem extends Error {
   constructor(status, body) {
@@ -39,9 +41,10 @@ export function newKey() {
   return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
-// A command under a key of its own: repeating it cannot have a second effect, so 503 is tried again.
-export async function command(method, path, body) {
-  const headers = { Accept: "application/json", "Idempotency-Key": newKey() };
+// A command under its key: repeating it cannot have a second effect, so 503 and a lost answer are tried again.
+export async function command(method, path, body, key = newKey()) {
+  const headers = { Accept: "application/json", "Idempotency-Key": key };
+  const ends = Date.now() + TIMEOUT_MS; // no new try after this
   const form = body instanceof FormData;
   if (body !== undefined && !form) headers["Content-Type"] = "application/json";
   for (let tried = 1; ; tried++) {
@@ -49,12 +52,15 @@ export async function command(method, path, body) {
     try {
       response = await fetch(COMMANDS + path, {
         method, headers, body: form || body === undefined ? body : JSON.stringify(body),
-        signal: AbortSignal.timeout(60_000),
+        signal: AbortSignal.timeout(TIMEOUT_MS),
       });
     } catch {
-      throw new Problem(0, { title: "The command API does not answer", detail: `Nothing was heard from ${COMMANDS}.` });
+      if (tried === TRIES_MAX || Date.now() > ends) {
+        throw new Problem(0, { title: "The command API does not answer", detail: `Nothing was heard from ${COMMANDS}.` });
+      }
     }
-    if (response.status !== 503 || tried === TRIES_MAX) return answer(response);
-    await new Promise((done) => setTimeout(done, 1000 * Number(response.headers.get("Retry-After") ?? 1)));
+    if (response && (response.status !== 503 || tried === TRIES_MAX)) return answer(response);
+    const wait = PAUSE_MS * Number(response?.headers.get("Retry-After") ?? 1);
+    await new Promise((done) => setTimeout(done, wait));
   }
 }

@@ -5,6 +5,10 @@ import { figure } from "./pictures.js";
 import { Timeline } from "./timeline.js";
 
 const PATIENCE_TRIES = 5; // a job may be younger than the read model
+const RETRY_MS = 2000;
+const QUIET_MS = 2000; // a settled job's page listens this long for what else stands in the log, then hangs up
+const TERMINAL = ["succeeded", "failed", "cancelled"];
+const opened = Date.now();
 const path = `/jobs/${encodeURIComponent(decodeURIComponent(location.pathname.split("/")[2]))}`;
 const timeline = new Timeline($("timeline"));
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -12,6 +16,11 @@ let job = null;
 let progress = null;
 let reading = false;
 let wanted = null; // a position that the next reading must have passed
+let source = null; // open only while it is of use: a browser allows six connections to one host
+let settling = 0;
+let lastOffset = -1; // of the rows shown
+let lastVersion = 0; // of the job, by the events shown
+let deleted = false;
 
 function fact(name, ...value) {
   return h("div", null, h("dt", null, name), h("dd", null, ...value));
@@ -85,9 +94,11 @@ async function update(position) {
   wanted = position ?? wanted;
   if (reading) return;
   reading = true;
+  let after = null;
+  let lost = false;
   try {
     do {
-      const after = wanted;
+      after = wanted;
       wanted = null;
       job = await read(path + (after ? `?after=${encodeURIComponent(after)}&wait=5` : ""));
       show($("problem"));
@@ -95,11 +106,15 @@ async function update(position) {
     } while (wanted);
     await drawRuns();
   } catch (problem) {
+    lost = problem.status === 503 || problem.status === 0;
+    if (lost) wanted ??= after;
     if (problem.status === 410 || problem.status === 404 || !job) drawGone(problem);
     else show($("problem"), problemNotice(problem));
   } finally {
     reading = false;
-    if (wanted) update(wanted);
+    if (wanted && lost) setTimeout(() => wanted && update(), RETRY_MS);
+    else if (wanted) update();
+    settle();
   }
 }
 
@@ -125,25 +140,54 @@ async function first() {
   }
 }
 
+function hangUp() {
+  source?.close();
+  source = null;
+}
+
+// Nothing more is to be expected: the page shows all of a job that has come to its end.
+function settled() {
+  return deleted
+    || job && TERMINAL.includes(job.status) && lastVersion >= job.version && !reading && !wanted;
+}
+
+function settle() {
+  clearTimeout(settling);
+  settling = setTimeout(() => {
+    if (!source || !settled()) return;
+    hangUp();
+    $("live").hidden = true;
+  }, QUIET_MS);
+}
+
+// A stream opened anew begins at the first event; rows that stand already are passed over.
 function follow() {
-  const opened = Date.now();
-  const source = new EventSource(`${PREFIX}${path}/events?include=void`);
+  if (source || deleted || document.hidden) return;
+  source = new EventSource(`${PREFIX}${path}/events?include=void`);
   $("history").hidden = false;
+  $("live").hidden = false;
   source.onopen = () => { $("live").className = "live"; $("live").textContent = "live"; };
-  source.onerror = () => { $("live").className = "live off"; $("live").textContent = "connecting…"; };
+  source.onerror = () => {
+    $("live").className = "live off";
+    $("live").textContent = "connecting…";
+    if (source?.readyState !== EventSource.CLOSED) return; // it connects again by itself
+    hangUp();
+    setTimeout(follow, RETRY_MS);
+  };
   source.onmessage = (message) => {
     const event = JSON.parse(message.data);
+    settle();
+    if (event.offset <= lastOffset) return;
+    lastOffset = event.offset;
     $("partition").textContent = String(event.partition);
     timeline.add(event, new Date(event.time).getTime() > opened);
     if (event.void) return;
     const type = shortType(event.type);
-    if (type === "execution-progressed") progress = { done: event.data.done, total: event.data.total };
+    if (type === "execution-progressed" && event.data) progress = { done: event.data.done, total: event.data.total };
     if (type === "execution-requested" || type === "execution-started") progress = null;
+    if (event.streamversion > lastVersion) lastVersion = event.streamversion;
     if (!job || event.streamversion > job.version) update(event.position);
-    if (type === "deleted") {
-      source.close();
-      $("live").textContent = "";
-    }
+    if (type === "deleted") deleted = true;
   };
 }
 
@@ -152,6 +196,7 @@ async function act(button, method, suffix, body) {
   show($("problem"));
   try {
     const done = await command(method, path + suffix, body);
+    follow();
     await update(done.position);
   } catch (problem) {
     if (job) draw();
@@ -171,4 +216,7 @@ $("copy-id").addEventListener("click", async () => {
   await navigator.clipboard?.writeText(job.id);
   $("copy-id").textContent = "copied";
 });
-if (await first()) follow();
+if (await first()) {
+  follow();
+  document.addEventListener("visibilitychange", () => (document.hidden ? hangUp() : follow()));
+}

@@ -1,10 +1,11 @@
-import { Problem, command, read } from "./api.js";
+import { Problem, command, newKey, read } from "./api.js";
 import { Chosen, PICTURES_MAX, filesOfDrop } from "./chosen.js";
 import { $, h, problemNotice, show } from "./dom.js";
 
 const AT_ONCE = 3;
 const REFUSED_LISTED_MAX = 5;
 const models = new Map(); // "name@version" -> version of the catalogue
+let asked = null; // the content that was last asked for, and its key: asked again, it is the same job
 const chosen = new Chosen($("chosen"), (items) => { $("submit").disabled = !items.length || !$("model").value; });
 
 function add(files) {
@@ -122,7 +123,10 @@ async function submit(event) {
     await uploadAll();
     $("progress").textContent = "Asking for the job…";
     body.inputs = chosen.items.map((i) => ({ media: i.digest }));
-    const job = await command("POST", "/jobs", body);
+    const content = JSON.stringify(body);
+    if (asked?.content !== content) asked = { content, key: newKey() };
+    const job = await command("POST", "/jobs", body, asked.key);
+    asked = null;
     location.assign(`/jobs/${encodeURIComponent(job.id)}?after=${encodeURIComponent(job.position)}`);
   } catch (problem) {
     $("progress").textContent = "";
