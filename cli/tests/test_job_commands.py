@@ -1,10 +1,13 @@
 """Submit, models, simulate, tail, status and demo, as far as they go without a stack."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import typer
 from rich.console import Console
@@ -14,6 +17,8 @@ from darkroom.cli import demobatch, modelfiles, plainly, results, status, submit
 from darkroom.cli.errors import UserError
 from darkroom.cli.main import app
 from darkroom.simulator import specimens
+from darkroom.simulator.client import CommandClient
+from darkroom.simulator.reader import QueryClient
 
 NOWHERE = {
     "DARKROOM_COMMAND_URL": "http://127.0.0.1:9",
@@ -94,6 +99,54 @@ def test_a_service_that_is_away_is_a_sentence_and_exit_code_2(
     assert done.exit_code == 2
     assert "http://127.0.0.1:9" in done.output
     assert "Traceback" not in done.output
+
+
+class Busy:
+    """A service that accepts a job, and whose reads answer 503 the first so many times."""
+
+    def __init__(self, behind: int) -> None:
+        self.behind, self.reads = behind, 0
+        self.transport = httpx.MockTransport(self._handle)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            urls = {"web": "http://web/jobs/one", "result": "http://reads/jobs/one"}
+            return httpx.Response(202, json={"id": "one", "digest": "sha256:d", "position": "p", "urls": urls})
+        self.reads += 1
+        if self.reads <= self.behind:
+            return httpx.Response(503, json={"title": "Behind"}, headers={"Retry-After": "0"})
+        if request.url.path.endswith("/events"):
+            base = {"specversion": "1.0", "subject": "one", "id": "e", "streamversion": 1, "previd": "", "run": 1}
+            event = json.dumps({**base, "type": "darkroom.job.execution-succeeded.v1"})
+            return httpx.Response(200, text=f"data: {event}\n\n", headers={"Content-Type": "text/event-stream"})
+        job = {**JOB, "id": "one", "results": JOB["results"][:1], "model": {"name": "m", "version": "1"}}
+        return httpx.Response(200, json=job)
+
+
+@pytest.mark.parametrize(("behind", "code"), [(0, 0), (3, 0), (10**6, 2)])
+def test_an_accepted_job_is_told_and_a_503_on_the_way_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: int, code: int
+) -> None:
+    busy = Busy(behind)
+
+    @contextmanager
+    def clients(_: Path | None) -> Iterator[tuple[CommandClient, QueryClient]]:
+        with (
+            CommandClient("http://commands", transport=busy.transport) as commands,
+            QueryClient("http://reads", transport=busy.transport) as queries,
+        ):
+            yield commands, queries
+
+    monkeypatch.setattr(submit, "clients", clients)
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"x")
+    timeout = "0.3" if code else "20"
+    done = run("submit", str(picture), "--model", "m", "--wait", "--timeout", timeout)
+    assert done.exit_code == code, done.output
+    assert "page   http://web/jobs/one" in done.output
+    assert "curl -s 'http://reads/jobs/one'" in done.output
+    assert ("star" in done.output) == (code == 0)
+    assert ("Behind (503)" in done.output) == (code == 2)
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_a_log_that_grows_while_its_ends_are_asked_for_is_its_own(bench):
         check(bench.store, JOBS, bench.log.topic, bench.log.topic_id, ends)
 
 
-def test_stops_in_time_while_mongodb_is_frozen(fragile):
+def test_stops_in_time_while_mongodb_is_frozen(fragile, clean_fold):
     bench, records = fragile.bench, traffic(19, 20, 3)
     bench.append(records[:40])
     process = bench.process()
@@ -189,6 +189,9 @@ def test_stops_in_time_while_mongodb_is_frozen(fragile):
         assert process.wait(10) == 0, process.stderr.read().decode()[-3000:]
     finally:
         os.kill(fragile.mongod.pid, signal.SIGCONT)
+    with bench.live("successor"):  # it also ends the transaction that was left open
+        bench.wait_projected(len(records))
+    assert bench.checksums() == clean_fold(records)
 
 
 def test_all_loops_share_one_deadline():
