@@ -65,7 +65,7 @@ bench: $(STAMP)  ## the benchmarks; results and how to read them are in benchmar
 	$(BIN)/python benchmarks/whole_way.py $(ARGS)
 
 .PHONY: models
-models: $(STAMP)  ## train the bundled models again (about two minutes)
+models: $(STAMP)  ## train the bundled models again (some minutes)
 	$(BIN)/python models/train.py $(ARGS)
 
 .PHONY: format
