@@ -63,7 +63,6 @@ def serve(settings: Settings) -> None:
         heads,
         runner,
         Heartbeats(beats, executor, settings.lease_s, settings.start_timeout_s),
-        executor=executor,
         workers=settings.executor_workers,
         lease_s=settings.lease_s,
     )

@@ -63,7 +63,6 @@ class Follower:
         runner: Runner,
         heartbeats: Heartbeats,
         *,
-        executor: str,
         workers: int,
         lease_s: float,
     ) -> None:
@@ -72,7 +71,6 @@ class Follower:
         self._heads = heads
         self._runner = runner
         self._heartbeats = heartbeats
-        self._executor = executor
         self._workers = workers
         self._lease_s = lease_s
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="run")

@@ -16,11 +16,11 @@ from darkroom.executor.leases import AttemptKey
 from darkroom.runtime.eventlog.port import EventLog, Reader
 from darkroom.runtime.ids import new_id
 from darkroom.schemas.errors import LogUnavailable
+from darkroom.schemas.eventdata import HEARTBEAT
 from darkroom.schemas.wire import CONTENT_TYPE
 
 _log = logging.getLogger("darkroom.heartbeat")
 
-TYPE = "darkroom.executor.heartbeat.v1"
 _PARTITION = 0
 _RECORDS_MAX = 500
 
@@ -42,11 +42,11 @@ class Heartbeats:
             {
                 "id": new_id(),
                 "source": f"urn:darkroom:executor:{self._executor}",
-                "type": TYPE,
+                "type": HEARTBEAT,
                 "subject": self._executor,
                 "time": datetime.now(UTC),
                 "datacontenttype": "application/json",
-                "dataschema": f"urn:darkroom:schema:{TYPE}",
+                "dataschema": f"urn:darkroom:schema:{HEARTBEAT}",
                 "partitionkey": self._executor,
             },
             {

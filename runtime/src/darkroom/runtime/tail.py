@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from darkroom.runtime.eventlog.port import EventLog, Record
-from darkroom.schemas.errors import LogUnavailable, TailBehind
+from darkroom.schemas.errors import TailBehind
 
 _log = logging.getLogger("darkroom.tail")
 
@@ -127,7 +127,7 @@ class Tail:
                 for future in self._expected.values():
                     future.set_exception(TailBehind(f"the tail of {self._name} has stopped: {error}"))
                 self._expected.clear()
-            if not isinstance(error, LogUnavailable | Exception):
+            if not isinstance(error, Exception):
                 raise
 
     def _advance(self, records: Sequence[Record]) -> None:
