@@ -10,9 +10,10 @@ import pytest
 from darkroom.runtime.catalogue import Catalogue
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.ids import new_id
+from darkroom.runtime.protocol import Accepted
 from darkroom.runtime.tail import Tail
 from darkroom.runtime.testing_writer import CONTEXT, TIMEOUT_S, HeldBack
-from darkroom.runtime.writer import Accepted, ModelWriter
+from darkroom.runtime.writer import ModelWriter
 from darkroom.schemas import model
 from darkroom.schemas.chain import partition_of
 from darkroom.schemas.errors import LogUnavailable, Refused, TailBehind

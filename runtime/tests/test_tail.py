@@ -9,7 +9,8 @@ import pytest
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.eventlog.port import Record
 from darkroom.runtime.heads import HeadStore
-from darkroom.runtime.tail import Tail, Verdict
+from darkroom.runtime.protocol import Verdict
+from darkroom.runtime.tail import Tail
 from darkroom.runtime.testing_writer import TIMEOUT_S, HeldBack, append_chain, append_event
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
@@ -86,10 +87,11 @@ def test_verdicts_reach_those_who_expect_them_and_no_others(lagging: Lagging) ->
     expected = {event_id: lagging.tail.expect(event_id) for event_id in (created, void, "never")}
     lagging.tail.forget("never")
     lagging.gate.open()
-    assert expected[created].result(TIMEOUT_S).accepted
-    assert not expected[void].result(TIMEOUT_S).accepted
     lagging.tail.caught_up(TIMEOUT_S)
-    assert not expected["never"].done()
+    verdicts = {event_id: pending.verdict for event_id, pending in expected.items()}
+    assert verdicts[created] == Verdict(partition_of("job", 2), 0, created, True, verdicts[created].outcome)
+    assert verdicts[void] == Verdict(partition_of("job", 2), 2, void, False, None)
+    assert verdicts["never"] is None
 
 
 class Failing:
@@ -113,7 +115,7 @@ def test_a_failure_is_kept_and_told_to_everybody() -> None:
         with pytest.raises(TailBehind, match="the disk is full"):
             waiting.result(TIMEOUT_S)
     with pytest.raises(TailBehind, match="the disk is full"):
-        created.result(TIMEOUT_S)
+        created.wait(in_(TIMEOUT_S))
     with pytest.raises(TailBehind, match="the disk is full"):
         tail.barrier(0, in_(TIMEOUT_S))
     assert isinstance(tail.failure, OSError)

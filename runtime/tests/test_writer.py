@@ -13,8 +13,8 @@ from darkroom.runtime.eventlog.kafka import TRUTH, KafkaLog, TopicSpec, ensure_t
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.eventlog.port import Ack, EventLog
 from darkroom.runtime.ids import job_id_of, new_id
+from darkroom.runtime.protocol import Accepted
 from darkroom.runtime.testing_writer import CONTEXT, TIMEOUT_S, WriterInstance
-from darkroom.runtime.writer import Accepted
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
 from darkroom.schemas.errors import LogUnavailable, Refused, TailBehind

@@ -5,8 +5,8 @@ from typing import Any
 
 from darkroom.runtime.http.api import PREFIX
 from darkroom.runtime.ids import Position
+from darkroom.runtime.protocol import Accepted
 from darkroom.runtime.settings import Settings
-from darkroom.runtime.writer import Accepted
 
 RETRY_AFTER_S = 1
 Answer = tuple[dict[str, Any], dict[str, str]]

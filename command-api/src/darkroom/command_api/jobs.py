@@ -11,7 +11,8 @@ from darkroom.command_api.pinning import pin
 from darkroom.runtime.eventlog.port import EventLog
 from darkroom.runtime.http.problems import ProblemError
 from darkroom.runtime.media import MediaDoor
-from darkroom.runtime.writer import Accepted, JobWriter, ModelWriter
+from darkroom.runtime.protocol import Accepted
+from darkroom.runtime.writer import JobWriter, ModelWriter
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
 from darkroom.schemas.errors import LogUnavailable, Refused, Undecodable

@@ -12,7 +12,8 @@ from darkroom.command_api.caller import Caller
 from darkroom.runtime.blobs import BlobStore, digest_of
 from darkroom.runtime.http.fields import invalid
 from darkroom.runtime.http.problems import ProblemError
-from darkroom.runtime.writer import Accepted, ModelWriter
+from darkroom.runtime.protocol import Accepted
+from darkroom.runtime.writer import ModelWriter
 from darkroom.schemas import model
 from darkroom.schemas.errors import Refused
 from darkroom.schemas.job import Why

@@ -7,7 +7,7 @@ import structlog
 from prometheus_client import Counter
 
 from darkroom.runtime.http.errors import as_problem
-from darkroom.runtime.writer import Accepted
+from darkroom.runtime.protocol import Accepted
 
 COMMANDS = Counter(
     "darkroom_commands_total",

@@ -38,7 +38,8 @@ from darkroom.executor.problems import ModelError, deadline_exceeded, model_cras
 from darkroom.runtime.blobs import BlobMissing, BlobStore
 from darkroom.runtime.eventlog.port import EventLog, Record
 from darkroom.runtime.ids import new_id
-from darkroom.runtime.writer import Accepted, JobWriter
+from darkroom.runtime.protocol import Accepted
+from darkroom.runtime.writer import JobWriter
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
 from darkroom.schemas.errors import LogUnavailable, Refused, StoreUnavailable, TailBehind, Unavailable, Undecodable

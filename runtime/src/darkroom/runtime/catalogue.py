@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from darkroom.runtime.eventlog.port import EventLog, Record
-from darkroom.runtime.tail import Verdict
+from darkroom.runtime.protocol import Verdict
 from darkroom.schemas.chain import accepts, partition_of
 from darkroom.schemas.errors import Undecodable
 from darkroom.schemas.model import Entry, ModelHead, evolve

@@ -4,14 +4,14 @@ import os
 import signal
 from collections import Counter
 
+_wanted, _, _nth = os.environ.get("DARKROOM_FAILPOINT", "").partition(":")
 _reached: Counter[str] = Counter()
 
 
 def reach(name: str) -> None:
     """Kills this process (SIGKILL, nothing is cleaned up) if the environment asks for it here and now."""
-    wanted, _, nth = os.environ.get("DARKROOM_FAILPOINT", "").partition(":")
-    if wanted != name:
+    if _wanted != name:
         return
     _reached[name] += 1
-    if _reached[name] == int(nth or 1):
+    if _reached[name] == int(_nth or 1):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.runtime.eventlog.port import EventLog, Record
-from darkroom.runtime.tail import Verdict
+from darkroom.runtime.protocol import Verdict
 from darkroom.schemas.chain import Guard, accepts, partition_of
 from darkroom.schemas.errors import StoreUnavailable, Undecodable
 from darkroom.schemas.job import Head, Outcome, Status, evolve

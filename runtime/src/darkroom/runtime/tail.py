@@ -7,29 +7,18 @@ offset, to catch up with the end of a partition (the barrier before a refusal), 
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from darkroom.runtime.eventlog.port import EventLog, Record
+from darkroom.runtime.pending import Pending
+from darkroom.runtime.protocol import Verdict
 from darkroom.schemas.errors import TailBehind
 
 _log = logging.getLogger("darkroom.tail")
 
 BATCH_RECORDS_MAX = 2_000
 _POLL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the fold said of one record. `outcome` is fold-specific, and None for a void event."""
-
-    partition: int
-    offset: int
-    event_id: str
-    accepted: bool
-    outcome: Any = None
 
 
 class Fold(Protocol):
@@ -51,7 +40,7 @@ class Tail:
         self._name = name
         self._moved = threading.Condition()
         self._positions: dict[int, int] = dict(fold.positions())
-        self._expected: dict[str, Future[Verdict]] = {}
+        self._expected: dict[str, Pending] = {}
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"tail-{name}", daemon=True)
@@ -74,12 +63,12 @@ class Tail:
         with self._moved:
             return self._positions[partition]
 
-    def expect(self, event_id: str) -> Future[Verdict]:
-        """A future for the verdict on an event that is about to be appended. Forget it when done."""
-        future: Future[Verdict] = Future()
+    def expect(self, event_id: str) -> Pending:
+        """Where the verdict on an event that is about to be appended will be told. Forget it when done."""
+        pending = Pending()
         with self._moved:
-            self._expected[event_id] = future
-        return future
+            self._expected[event_id] = pending
+        return pending
 
     def forget(self, event_id: str) -> None:
         with self._moved:
@@ -116,7 +105,7 @@ class Tail:
                 while not self._stopping.is_set():
                     records = reader.poll(_POLL_S, BATCH_RECORDS_MAX)
                     if records:
-                        self._advance(records)
+                        self.advance(records)
             finally:
                 reader.close()
         except BaseException as error:
@@ -124,19 +113,20 @@ class Tail:
             with self._moved:
                 self._failure = error
                 self._moved.notify_all()
-                for future in self._expected.values():
-                    future.set_exception(TailBehind(f"the tail of {self._name} has stopped: {error}"))
+                for pending in self._expected.values():
+                    pending.fail(TailBehind(f"the tail of {self._name} has stopped: {error}"))
                 self._expected.clear()
             if not isinstance(error, Exception):
                 raise
 
-    def _advance(self, records: Sequence[Record]) -> None:
+    def advance(self, records: Sequence[Record]) -> None:
+        """Folds the next records and tells what became of them. The tail's own thread calls it, or a simulation."""
         verdicts = self._fold.apply(records)
         with self._moved:
             for record in records:
                 self._positions[record.partition] = record.offset + 1
             for verdict in verdicts:
-                future = self._expected.pop(verdict.event_id, None)
-                if future is not None:
-                    future.set_result(verdict)
+                pending = self._expected.get(verdict.event_id)
+                if pending is not None:
+                    pending.judged(verdict)
             self._moved.notify_all()

@@ -10,8 +10,9 @@ from typing import Any
 from darkroom.runtime.eventlog.port import EventLog, Record
 from darkroom.runtime.heads import HeadStore
 from darkroom.runtime.ids import new_id
-from darkroom.runtime.tail import Fold, Tail, Verdict
-from darkroom.runtime.writer import Accepted, JobWriter
+from darkroom.runtime.protocol import Accepted, Verdict
+from darkroom.runtime.tail import Fold, Tail
+from darkroom.runtime.writer import JobWriter
 from darkroom.schemas import eventdata, job
 from darkroom.schemas.chain import Guard, partition_of
 from darkroom.schemas.wire import Context, encode

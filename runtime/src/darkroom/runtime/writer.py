@@ -1,133 +1,91 @@
-"""Compare-and-append by fold: decide, append, and answer only with what the own fold accepted.
-
-1. decide on the head that the own tail has folded; a refusal is decided again behind a barrier;
-2. append the event, stating which event it continues;
-3. wait for the broker's acknowledgement, then until the own tail has passed the event;
-4. accepted: the outcome is what the fold says. Void: something else came first, so decide again.
-
-Crash points: before 2 nothing happened; between 2 and 4 the event may count although nobody was told, and the
-same command id meets its outcome when the command is repeated.
-"""
+"""Takes the steps of `protocol.settle` against a real log and the own tail of it, within a deadline."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any, TypeVar
 
+from darkroom.runtime import failpoints
 from darkroom.runtime.catalogue import Catalogue
 from darkroom.runtime.eventlog.port import EventLog
 from darkroom.runtime.heads import HeadStore
 from darkroom.runtime.ids import new_id
-from darkroom.runtime.tail import Tail, Verdict
+from darkroom.runtime.protocol import Accepted, Append, CatchUp, Steps, Verdict, settle
+from darkroom.runtime.tail import Tail
 from darkroom.schemas import eventdata, job, model
 from darkroom.schemas.chain import Guard, partition_of
-from darkroom.schemas.errors import LogUnavailable, Refused, TailBehind
+from darkroom.schemas.errors import LogUnavailable, TailBehind
 from darkroom.schemas.job import Identity, Outcome, Refusal, Repeated
-from darkroom.schemas.wire import Context, Headers, encode
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An accepted command: where its event stands, and what the fold says of it. `repeated`: it had taken
-    effect before."""
-
-    topic_id: str
-    partition: int
-    offset: int
-    outcome: Any
-    repeated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _ToAppend:
-    event_id: str
-    key: bytes
-    value: bytes
-    headers: Headers
+from darkroom.schemas.wire import Context, encode
 
 
 class Writer:
-    """Decides and appends, against one topic and the own tail of it."""
+    """Decides and appends, against one topic and the own tail of it. `fresh_id` names each event."""
 
-    def __init__(self, log: EventLog, tail: Tail) -> None:
+    def __init__(self, log: EventLog, tail: Tail, fresh_id: Callable[[], str] = new_id) -> None:
         self._log = log
         self._tail = tail
+        self._fresh_id = fresh_id
 
     @property
     def partitions(self) -> int:
         return self._log.partitions
 
-    def compare_and_append(
-        self, key: str, decide: Callable[[], "_ToAppend | Accepted | Refusal"], deadline: float
-    ) -> Accepted:
-        """`decide` is called until its result is one that can be answered. `deadline` is on the monotonic
-        clock. Raises Refused, LogUnavailable, TailBehind."""
+    def _take(self, steps: Steps, key: str, context: Context, deadline: float) -> Accepted:
         partition = partition_of(key, self._log.partitions)
-        confirmed = False
+        verdict: Verdict | None = None
         while True:
-            decision = decide()
-            if isinstance(decision, Accepted):
-                return decision
-            if isinstance(decision, Refusal):
-                if confirmed:
-                    raise Refused(decision)
-                self._tail.barrier(partition, deadline)
-                confirmed = True
-                continue
-            verdict = self._append(partition, decision, deadline)
-            if verdict is not None and verdict.accepted:
-                return Accepted(self._log.topic_id, partition, verdict.offset, verdict.outcome)
-            confirmed = False
+            try:
+                step = steps.send(verdict)
+            except StopIteration as end:
+                accepted: Accepted = end.value
+                failpoints.reach("writer-before-answer")
+                return accepted
+            match step:
+                case CatchUp():
+                    self._tail.barrier(partition, deadline)
+                    verdict = None
+                case Append():
+                    verdict = self._append(partition, step, context, deadline)
 
-    def _append(self, partition: int, event: _ToAppend, deadline: float) -> Verdict | None:
-        """The verdict on the appended event; None where only another decision can tell."""
+    def _append(self, partition: int, step: Append, context: Context, deadline: float) -> Verdict | None:
         if self._tail.failure is not None:
             # Its verdict would never come: the event would take effect while everybody is told 503.
             raise TailBehind(f"this instance no longer follows the log: {self._tail.failure}")
         if monotonic() >= deadline:
             raise LogUnavailable("the deadline passed before the event could be appended")
-        expected = self._tail.expect(event.event_id)
+        key, value, headers = encode(step.guard, step.event, context)
+        pending = self._tail.expect(step.guard.event_id)
         try:
-            ack = _result(
-                self._log.append(partition, event.key, event.value, event.headers),
-                deadline,
-                LogUnavailable("the broker did not acknowledge the event within the deadline"),
-            )
-            if ack.offset is None:
-                self._tail.barrier(partition, deadline)
-                return expected.result(0) if expected.done() else None
-            self._tail.wait_until(partition, ack.offset + 1, deadline)
-            verdict = _result(expected, deadline, TailBehind("the tail has not told its verdict in time"))
-            return verdict if verdict.offset == ack.offset else None
+            failpoints.reach("writer-before-produce")
+            self._log.append(partition, key, value, headers).add_done_callback(pending.acknowledged)
+            failpoints.reach("writer-after-produce")
+            ack, verdict = pending.wait(deadline)
         finally:
-            self._tail.forget(event.event_id)
-
-
-def _result(future: Future[T], deadline: float, late: Exception) -> T:
-    try:
-        return future.result(max(0.0, deadline - monotonic()))
-    except FutureTimeout:
-        raise late from None
+            self._tail.forget(step.guard.event_id)
+        if ack.offset is None:
+            self._tail.barrier(partition, deadline)
+            return pending.verdict
+        assert verdict is not None, "a known offset waits for its verdict"
+        return verdict if verdict.offset == ack.offset else None
 
 
 class JobWriter(Writer):
     """Commands on jobs."""
 
-    def __init__(self, log: EventLog, tail: Tail, heads: HeadStore) -> None:
-        super().__init__(log, tail)
+    def __init__(self, log: EventLog, tail: Tail, heads: HeadStore, fresh_id: Callable[[], str] = new_id) -> None:
+        super().__init__(log, tail, fresh_id)
         self.heads = heads
 
     def execute(
         self, job_id: str, command: job.Command, identity: Identity, context: Context, deadline: float
     ) -> Accepted:
-        """Lets a command take effect, once. `outcome` of the result is a job.Outcome. Raises Refused,
-        LogUnavailable, TailBehind."""
+        """Lets a command take effect, once. `outcome` of the result is a job.Outcome. `deadline` is on the
+        monotonic clock. Raises Refused, LogUnavailable, TailBehind."""
+        return self._take(self.steps(job_id, command, identity), job_id, context, deadline)
 
-        def decide() -> _ToAppend | Accepted | Refusal:
+    def steps(self, job_id: str, command: job.Command, identity: Identity) -> Steps:
+        """The steps that let a command take effect: pure, but for the heads that the own tail has folded."""
+
+        def decide() -> Append | Accepted | Refusal:
             head = self.heads.get(job_id)
             seen = self.heads.seen(job_id, identity.command_id)
             decision = job.decide(head, command, identity, seen)
@@ -138,7 +96,7 @@ class JobWriter(Writer):
             run, attempt = job.run_and_attempt(decision)
             guard = Guard(
                 key=job_id,
-                event_id=new_id(),
+                event_id=self._fresh_id(),
                 type=eventdata.type_of(decision),
                 version=head.version + 1 if head else 1,
                 prev_id=head.last_event_id if head else "",
@@ -148,9 +106,9 @@ class JobWriter(Writer):
                 run=run,
                 attempt=attempt,
             )
-            return _ToAppend(guard.event_id, *encode(guard, decision, context))
+            return Append(guard, decision)
 
-        return self.compare_and_append(job_id, decide, deadline)
+        return settle(self._log.topic_id, decide)
 
     def head(self, job_id: str, deadline: float) -> job.Head | None:
         """The job's head; behind a barrier if it is unknown so far. Raises LogUnavailable, TailBehind."""
@@ -183,7 +141,7 @@ class ModelWriter(Writer):
     ) -> Accepted:
         """As JobWriter.execute; `outcome` of the result is the model.ModelHead after the command."""
 
-        def decide() -> _ToAppend | Accepted | Refusal:
+        def decide() -> Append | Accepted | Refusal:
             head = self.catalogue.get(name)
             decision = model.decide(head, command, identity)
             if isinstance(decision, Refusal):
@@ -193,7 +151,7 @@ class ModelWriter(Writer):
                 return Accepted(self._log.topic_id, partition, decision.offset, head, repeated=True)
             guard = Guard(
                 key=name,
-                event_id=new_id(),
+                event_id=self._fresh_id(),
                 type=eventdata.type_of(decision),
                 version=head.version + 1,
                 prev_id=head.last_event_id,
@@ -201,9 +159,9 @@ class ModelWriter(Writer):
                 request_hash=identity.request_hash,
                 tenant=identity.tenant,
             )
-            return _ToAppend(guard.event_id, *encode(guard, decision, context))
+            return Append(guard, decision)
 
-        return self.compare_and_append(name, decide, deadline)
+        return self._take(settle(self._log.topic_id, decide), name, context, deadline)
 
     def find(self, reference: str, deadline: float) -> model.Entry | None:
         """The entry of `name` or `name@version`; behind a barrier before it says that there is none, or that

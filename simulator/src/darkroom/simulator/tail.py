@@ -18,7 +18,7 @@ from time import monotonic
 from darkroom.runtime.eventlog.port import EventLog, Reader, Record
 from darkroom.runtime.heads import HeadStore
 from darkroom.runtime.ids import Position
-from darkroom.runtime.tail import Verdict
+from darkroom.runtime.protocol import Verdict
 from darkroom.schemas.chain import short_type
 from darkroom.schemas.errors import Undecodable
 from darkroom.schemas.wire import read_guard
