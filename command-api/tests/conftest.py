@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from darkroom.command_api.app import Parts, create_app
+from darkroom.command_api.endings import Endings
 from darkroom.command_api.readiness import readiness_of
 from darkroom.runtime.blobs import BlobStore
 from darkroom.runtime.catalogue import Catalogue
@@ -174,13 +176,14 @@ def _door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         cors_origins=("http://query.test",),
     )
     job_log, model_log = MemoryLog(4, "jobs-topic"), MemoryLog(1, "models-topic")
-    heads, catalogue = HeadStore(":memory:", job_log), Catalogue(model_log)
+    endings = Endings(2, threading.Event())
+    heads, catalogue = HeadStore(":memory:", job_log, endings.heard), Catalogue(model_log)
     tails = Tail(job_log, heads, "jobs"), Tail(model_log, catalogue, "models")
     blobs = BlobStore(MemoryStore())
     jobs = JobWriter(job_log, tails[0], heads)
     models = ModelWriter(model_log, tails[1], catalogue)
     readiness = readiness_of([(job_log, tails[0]), (model_log, tails[1])], blobs)
-    app = create_app(settings, Parts(job_log, model_log, jobs, models, blobs, readiness))
+    app = create_app(settings, Parts(job_log, model_log, jobs, models, blobs, readiness, endings))
     for tail in tails:
         tail.start()
     found = Door(app.test_client(), job_log, model_log, blobs, jobs, tails)

@@ -283,11 +283,6 @@ def test_keys(door, before, key, path):
     _is_refused(door, before, answer, 400, "malformed-header")
 
 
-def test_if_match_is_not_ignored(door, before):
-    answer = door.post("/jobs/00000000-0000-7000-8000-000000000000/cancel", headers={"If-Match": '"1"'})
-    _is_refused(door, before, answer, 422, "not-supported-yet")
-
-
 @pytest.mark.parametrize("job_id", ["abc", "00000000-0000-7000-8000-00000000000", "{0000}", "x" * 300])
 def test_put_under_no_uuid(door, before, job_id):
     _is_refused(door, before, door.put(f"/jobs/{job_id}", _body()), 422, "invalid-request")

@@ -2,21 +2,23 @@
 
 import logging
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from flask import Flask
 
 from darkroom.command_api.app import Parts, create_app
+from darkroom.command_api.endings import Endings
 from darkroom.command_api.readiness import failure_of, readiness_of
 from darkroom.runtime.blobs import open_blobs
 from darkroom.runtime.catalogue import Catalogue
 from darkroom.runtime.eventlog.kafka import KafkaLog
 from darkroom.runtime.eventlog.port import EventLog
 from darkroom.runtime.eventlog.topics import ensure_all_topics
-from darkroom.runtime.heads import HeadStore
+from darkroom.runtime.heads import Folded, HeadStore
 from darkroom.runtime.http.api import end_when, on_close
-from darkroom.runtime.http.server import serve
+from darkroom.runtime.http.server import serve, stopping
 from darkroom.runtime.settings import Settings, SettingsError, read_settings
 from darkroom.runtime.tail import Tail
 from darkroom.runtime.telemetry import configure_logging
@@ -47,7 +49,8 @@ def build(settings: Settings) -> Flask:
         connect_timeout_s=settings.start_timeout_s,
     )
     blobs = open_blobs(settings)
-    heads = _open_heads(settings.data / "command-api", job_log)
+    endings = Endings(max(1, settings.http_threads // 2), stopping)
+    heads = _open_heads(settings.data / "command-api", job_log, endings.heard)
     catalogue = Catalogue(model_log)
     job_tail = Tail(job_log, heads, "jobs")
     model_tail = Tail(model_log, catalogue, "models")
@@ -60,6 +63,7 @@ def build(settings: Settings) -> Flask:
             models=ModelWriter(model_log, model_tail, catalogue),
             blobs=blobs,
             readiness=readiness_of([(job_log, job_tail), (model_log, model_tail)], blobs),
+            endings=endings,
         ),
     )
     end_when(app, partial(failure_of, (job_tail, model_tail)))
@@ -72,11 +76,11 @@ def build(settings: Settings) -> Flask:
     return app
 
 
-def _open_heads(folder: Path, log: EventLog) -> HeadStore:
+def _open_heads(folder: Path, log: EventLog, on_folded: Callable[[Sequence[Folded]], None]) -> HeadStore:
     """The first heads file that no other instance holds: instances may share the folder, never a file."""
     for instance in range(_INSTANCES_MAX):
         try:
-            return HeadStore(folder / f"heads-{instance}.sqlite", log)
+            return HeadStore(folder / f"heads-{instance}.sqlite", log, on_folded)
         except StoreUnavailable as error:
             _log.info("heads file %d: %s", instance, error)
     raise StoreUnavailable(f"{_INSTANCES_MAX} instances hold the heads files in {folder}")

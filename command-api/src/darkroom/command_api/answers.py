@@ -7,10 +7,11 @@ from darkroom.runtime.http.api import PREFIX
 from darkroom.runtime.ids import Position
 from darkroom.runtime.protocol import Accepted
 from darkroom.runtime.settings import Settings
+from darkroom.schemas.job import Head, Outcome
 
 RETRY_AFTER_S = 1
-Answer = tuple[dict[str, Any], dict[str, str]]
-"""Body and headers."""
+Answer = tuple[dict[str, Any], int, dict[str, str]]
+"""Body, status and headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +29,34 @@ class Addresses:
 
 def job_answer(job_id: str, accepted: Accepted, at: Addresses) -> Answer:
     """The 202 of a command on a job: built from what the fold accepted."""
-    outcome = accepted.outcome
-    position = Position(accepted.topic_id, accepted.partition, accepted.offset).token()
+    body = _job(job_id, accepted, accepted.outcome, accepted.offset, at)
+    return body, 202, _headers(body["urls"]["result"])
+
+
+def ended_answer(job_id: str, accepted: Accepted, head: Head, wait_s: int, at: Addresses) -> Answer:
+    """The 303 to the result of a run that has ended while the client waited."""
+    body = _job(job_id, accepted, head, head.last_offset, at)
+    headers = {"Location": body["urls"]["result"], "Preference-Applied": f"wait={wait_s}"}
+    return body, 303, headers
+
+
+def _job(job_id: str, accepted: Accepted, stands: Outcome | Head, offset: int, at: Addresses) -> dict[str, Any]:
+    position = Position(accepted.topic_id, accepted.partition, offset).token()
     get = f"{at.query}/jobs/{job_id}"
-    result = f"{get}?after={position}"
-    body = {
+    return {
         "id": job_id,
-        "status": outcome.status.value,
-        "version": outcome.version,
-        "run": outcome.run,
+        "status": stands.status.value,
+        "version": stands.version,
+        "run": stands.run,
         "position": position,
         "urls": {
             "get": get,
-            "result": result,
+            "result": f"{get}?after={position}",
             "events": f"{get}/events",
             "web": f"{at.web}/jobs/{job_id}",
             "cancel": f"{at.command}/jobs/{job_id}/cancel",
         },
     }
-    return body, _headers(result)
 
 
 def model_answer(name: str, version: str, digest: str, status: str, accepted: Accepted, at: Addresses) -> Answer:
@@ -62,7 +72,7 @@ def model_answer(name: str, version: str, digest: str, status: str, accepted: Ac
         "position": position,
         "urls": {"get": get, "result": result},
     }
-    return body, _headers(result)
+    return body, 202, _headers(result)
 
 
 def _headers(location: str) -> dict[str, str]:

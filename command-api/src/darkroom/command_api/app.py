@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from flask import Flask
 
 from darkroom.command_api.answers import Addresses
+from darkroom.command_api.endings import Endings
 from darkroom.command_api.jobs import JobCommands
 from darkroom.command_api.models import ModelCommands
+from darkroom.command_api.queries import refuse_query
 from darkroom.command_api.routes_jobs import job_routes
 from darkroom.command_api.routes_media import media_routes
 from darkroom.command_api.routes_models import model_routes
@@ -36,6 +38,7 @@ class Parts:
     models: ModelWriter
     blobs: BlobStore
     readiness: Callable[[], str | None]
+    endings: Endings
 
 
 def create_app(settings: Settings, parts: Parts) -> Flask:
@@ -67,6 +70,7 @@ def create_app(settings: Settings, parts: Parts) -> Flask:
         inputs_size_bytes_max=settings.inputs_size_bytes_max,
         deadline_s=settings.request_deadline_s,
         max_attempts=settings.max_attempts,
+        endings=parts.endings,
     )
     models = ModelCommands(parts.models, parts.blobs, settings.request_deadline_s)
     logs = {settings.topic_jobs: parts.job_log, settings.topic_models: parts.model_log}
@@ -76,5 +80,6 @@ def create_app(settings: Settings, parts: Parts) -> Flask:
         model_routes(models, at, settings.data / "incoming", settings.model_size_bytes_max),
         position_routes(logs, settings.request_deadline_s),
     ):
+        routes.before_request(refuse_query)
         api.register_blueprint(routes, url_prefix=PREFIX)
     return app

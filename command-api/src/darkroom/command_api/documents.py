@@ -232,6 +232,22 @@ KEY_PARAMETER = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "examples": {**_LEFT_OUT, "a key": {"value": "order-4711"}},
 }
+CONDITION_PARAMETER = {
+    "in": "header",
+    "name": "If-Match",
+    "required": False,
+    "description": "The job's version as read (the query API's ETag), or `*`. 412 if the job stands elsewhere.",
+    "schema": {"type": "string"},
+    "examples": {**_LEFT_OUT, "a version": {"value": '"1"'}},
+}
+PREFER_PARAMETER = {
+    "in": "header",
+    "name": "Prefer",
+    "required": False,
+    "description": "`wait=N`: answer when the run has ended, if it ends within N seconds (at most 60).",
+    "schema": {"type": "string"},
+    "examples": {**_LEFT_OUT, "up to ten seconds": {"value": "wait=10"}},
+}
 TRACE_PARAMETER = {
     "in": "header",
     "name": "Traceparent",
@@ -246,4 +262,9 @@ TRACE_PARAMETER = {
 ACCEPTED_HEADERS = {
     "Location": {"schema": {"type": "string", "format": "uri"}, "description": "`urls.result`"},
     "Retry-After": {"schema": {"type": "integer"}, "description": "seconds to wait before looking"},
+}
+ENDED = "Prefer: wait was given, and the run has ended: the result is at Location"
+ENDED_HEADERS = {
+    "Location": {"schema": {"type": "string", "format": "uri"}, "description": "`urls.result`"},
+    "Preference-Applied": {"schema": {"type": "string"}, "description": "the wait that was asked for"},
 }

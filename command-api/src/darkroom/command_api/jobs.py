@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 from darkroom.command_api.caller import Caller
+from darkroom.command_api.endings import Endings
 from darkroom.command_api.pictures import Given, check_sizes, take
 from darkroom.command_api.pinning import pin
 from darkroom.runtime.eventlog.port import EventLog
@@ -35,6 +36,7 @@ class JobCommands:
     deadline_s: float
     max_attempts: int
     inputs_size_bytes_max: int
+    endings: Endings
 
     def create(
         self, job_id: str, body: Mapping[str, Any], inputs: Sequence[Given], caller: Caller, *, known_id: bool
@@ -93,6 +95,14 @@ class JobCommands:
     def delete(self, job_id: str, caller: Caller) -> Accepted:
         """Deletes a job, and cancels a run under way."""
         return self._execute(job_id, job.Delete(), caller.identity("delete", job_id, {}), caller)
+
+    def wait(self, job_id: str, accepted: Accepted, wait_s: int) -> job.Head | None:
+        """Where the job stands once the run that a command has asked for is over; None if it asked for none, or if
+        that run has not ended within `wait_s`."""
+        run = accepted.outcome.run
+        if not wait_s or not run:
+            return None
+        return self.endings.wait(job_id, run, self.writer.heads.get, wait_s)
 
     def _execute(self, job_id: str, command: job.Command, identity: job.Identity, caller: Caller) -> Accepted:
         # A fresh deadline: pictures may have taken longer to decode than the log may take to answer.

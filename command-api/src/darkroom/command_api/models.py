@@ -47,6 +47,7 @@ class ModelCommands:
             output=body["output"],
             labels={"digest": digest_of(labels), "count": len(body["labels"])},
         )
+        self._check_condition(name, version, caller)
         self.blobs.put(labels)
         self.blobs.put(file)
         identity = caller.identity("register", f"{name}@{version}", asdict(description))
@@ -60,6 +61,7 @@ class ModelCommands:
 
     def retire(self, name: str, version: str, caller: Caller) -> tuple[Accepted, str]:
         """Retires a version; gives its file's digest too."""
+        self._check_condition(name, version, caller)
         identity = caller.identity("retire", f"{name}@{version}", {})
         context = caller.context(name, identity.command_id)
         try:
@@ -70,6 +72,19 @@ class ModelCommands:
             raise _as_problem(error) from None
         entry: model.Entry = accepted.outcome.entries[version]
         return accepted, str(entry.description.artifact["digest"])
+
+    def _check_condition(self, name: str, version: str, caller: Caller) -> None:
+        """A version of a model never changes and has no entity tag: of If-Match, only `*` can hold, once it is
+        registered."""
+        if caller.condition is None:
+            return
+        deadline = monotonic() + self.deadline_s
+        if not caller.condition.any or self.writer.find(f"{name}@{version}", deadline) is None:
+            raise ProblemError(
+                "version-differs",
+                "A model's version has no entity tag; If-Match: * holds once it is registered.",
+                errors=[("If-Match", "Does not hold.")],
+            )
 
 
 def _artifact(file: Path, body: Mapping[str, Any]) -> dict[str, Any]:

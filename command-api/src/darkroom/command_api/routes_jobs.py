@@ -6,7 +6,7 @@ from typing import Any
 from flask import request
 
 from darkroom.command_api import documents as doc
-from darkroom.command_api.answers import Addresses, Answer, job_answer
+from darkroom.command_api.answers import Addresses, Answer, ended_answer, job_answer
 from darkroom.command_api.bodies import INPUTS_MAX, Job, Run
 from darkroom.command_api.caller import Caller, caller_of
 from darkroom.command_api.jobs import JobCommands
@@ -16,12 +16,14 @@ from darkroom.command_api.uploads import is_multipart, json_field, read_form, re
 from darkroom.runtime.http.api import Blueprint
 from darkroom.runtime.http.fields import invalid, load
 from darkroom.runtime.http.openapi import problems
+from darkroom.runtime.http.preference import wait_preferred
 from darkroom.runtime.http.problems import ProblemError
 from darkroom.runtime.http.strictjson import read_json
 from darkroom.runtime.ids import job_id_of, new_id, parse_uuid
+from darkroom.runtime.protocol import Accepted
 
 _UNAVAILABLE = ("log-unavailable", "tail-behind")
-_HEADERS = ("malformed-header", "not-supported-yet")
+_HEADERS = ("malformed-header", "version-differs")
 _CREATE = (
     *_HEADERS,
     *_UNAVAILABLE,
@@ -52,21 +54,38 @@ _JOB_ID = {
     "schema": {"type": "string", "format": "uuid"},
     "example": doc.JOB_ID,
 }
-_COMMAND_PARAMETERS = [doc.KEY_PARAMETER, doc.TRACE_PARAMETER]
+_COMMAND_PARAMETERS = [doc.KEY_PARAMETER, doc.CONDITION_PARAMETER, doc.TRACE_PARAMETER]
+_RUN_PARAMETERS = [*_COMMAND_PARAMETERS, doc.PREFER_PARAMETER]
 
 
 def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int) -> Blueprint:
     """The blueprint of `/jobs`."""
     routes = Blueprint("jobs", __name__, description="Jobs: create, execute again, cancel, delete")
 
+    or_ended = routes.alt_response(
+        303,
+        schema=doc.JobAccepted,
+        description=doc.ENDED,
+        example=doc.job_accepted("succeeded", 3, 1),
+        headers=doc.ENDED_HEADERS,
+    )
+
+    def answer(job_id: str, accepted: Accepted) -> Answer:
+        """202 at once, or 303 once the run has ended, if the client would rather wait."""
+        wait_s = wait_preferred()
+        ended = commands.wait(job_id, accepted, wait_s)
+        return ended_answer(job_id, accepted, ended, wait_s, at) if ended else job_answer(job_id, accepted, at)
+
     def create(job_id: str, caller: Caller, *, known_id: bool) -> Answer:
         with counted("create", job_id) as note:
             body, inputs = _read_job(picture_size_bytes_max)
-            return job_answer(job_id, note(commands.create(job_id, body, inputs, caller, known_id=known_id)), at)
+            accepted = note(commands.create(job_id, body, inputs, caller, known_id=known_id))
+        return answer(job_id, accepted)
 
     @routes.route("/jobs", methods=["POST"])
-    @routes.doc(requestBody=doc.CREATE_BODY, parameters=_COMMAND_PARAMETERS, operationId="createJob")
+    @routes.doc(requestBody=doc.CREATE_BODY, parameters=_RUN_PARAMETERS, operationId="createJob")
     @routes.response(202, doc.JobAccepted, example=doc.job_accepted("queued", 1, 1), headers=doc.ACCEPTED_HEADERS)
+    @or_ended
     @problems(*_CREATE, "job-deleted")
     def create_job() -> Answer:
         """Create a job, and execute it
@@ -79,8 +98,9 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
         return create(job_id, caller, known_id=caller.key is not None)
 
     @routes.route("/jobs/<job_id>", methods=["PUT"], parameters=[_JOB_ID])
-    @routes.doc(requestBody=doc.CREATE_BODY, parameters=_COMMAND_PARAMETERS, operationId="putJob")
+    @routes.doc(requestBody=doc.CREATE_BODY, parameters=_RUN_PARAMETERS, operationId="putJob")
     @routes.response(202, doc.JobAccepted, example=doc.job_accepted("queued", 1, 1), headers=doc.ACCEPTED_HEADERS)
+    @or_ended
     @problems(*_CREATE, "job-deleted")
     def put_job(job_id: str) -> Answer:
         """Create a job under an id of the client's own
@@ -107,8 +127,9 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
             return job_answer(known, note(commands.delete(known, caller)), at)
 
     @routes.route("/jobs/<job_id>/runs", methods=["POST"], parameters=[_JOB_ID])
-    @routes.doc(requestBody=doc.RUN_BODY, parameters=_COMMAND_PARAMETERS, operationId="runJob")
+    @routes.doc(requestBody=doc.RUN_BODY, parameters=_RUN_PARAMETERS, operationId="runJob")
     @routes.response(202, doc.JobAccepted, example=doc.job_accepted("queued", 4, 2), headers=doc.ACCEPTED_HEADERS)
+    @or_ended
     @problems(
         *_HEADERS,
         *_UNAVAILABLE,
@@ -132,7 +153,8 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
         caller, known = caller_of(request), _existing(job_id)
         with counted("run", known) as note:
             body = load(_RUN, read_object(request))
-            return job_answer(known, note(commands.run(known, body, caller)), at)
+            accepted = note(commands.run(known, body, caller))
+        return answer(known, accepted)
 
     @routes.route("/jobs/<job_id>/cancel", methods=["POST"], parameters=[_JOB_ID])
     @routes.doc(parameters=_COMMAND_PARAMETERS, operationId="cancelJob")

@@ -39,7 +39,7 @@ _PATH = [
         "example": "1",
     },
 ]
-_PARAMETERS = [doc.KEY_PARAMETER, doc.TRACE_PARAMETER]
+_PARAMETERS = [doc.KEY_PARAMETER, doc.CONDITION_PARAMETER, doc.TRACE_PARAMETER]
 
 
 def model_routes(commands: ModelCommands, at: Addresses, incoming: Path, model_size_bytes_max: int) -> Blueprint:
@@ -51,7 +51,7 @@ def model_routes(commands: ModelCommands, at: Addresses, incoming: Path, model_s
     @routes.response(202, doc.ModelAccepted, example=doc.model_accepted("registered"), headers=doc.ACCEPTED_HEADERS)
     @problems(
         "malformed-header",
-        "not-supported-yet",
+        "version-differs",
         "invalid-json",
         "malformed-request",
         "body-too-large",
@@ -73,9 +73,10 @@ def model_routes(commands: ModelCommands, at: Addresses, incoming: Path, model_s
         """
         # Model files are larger than anything else that comes in here.
         request.max_content_length = model_size_bytes_max
+        request.max_form_memory_size = _DESCRIPTION_SIZE_BYTES_MAX
         caller = caller_of(request)
+        _check_path(name, version)  # before anything of it is logged
         with counted("register", f"{name}@{version}") as note:
-            _check_path(name, version)
             description, file = _read_model()
             said = load(_DESCRIPTION, description, "#/description")
             _check_names(said, name, version)
@@ -91,7 +92,7 @@ def model_routes(commands: ModelCommands, at: Addresses, incoming: Path, model_s
     @routes.response(202, doc.ModelAccepted, example=doc.model_accepted("retired"), headers=doc.ACCEPTED_HEADERS)
     @problems(
         "malformed-header",
-        "not-supported-yet",
+        "version-differs",
         "invalid-json",
         ("unknown-model", 404),
         ("model-retired", 410),
@@ -105,10 +106,10 @@ def model_routes(commands: ModelCommands, at: Addresses, incoming: Path, model_s
         It may not be used for new runs; runs accepted before keep it.
         """
         caller = caller_of(request)
+        if not _is_path(name, version):
+            raise ProblemError("unknown-model", "There is no such model.", status=404)
         with counted("retire", f"{name}@{version}") as note:
             read_no_body(request)
-            if not _is_path(name, version):
-                raise ProblemError("unknown-model", "There is no such model.", status=404)
             accepted, digest = commands.retire(name, version, caller)
             return model_answer(name, version, digest, "retired", note(accepted), at)
 
@@ -155,10 +156,9 @@ def _read_model() -> tuple[Any, FileStorage]:
         wrong.append(("#/description", "Give exactly one description."))
     if wrong:
         raise invalid(wrong)
-    text = texts.get("description")
-    if text is None:
+    content: str | bytes | None = texts.get("description")
+    if content is None:
         content = descriptions[0].read(_DESCRIPTION_SIZE_BYTES_MAX + 1)
         if len(content) > _DESCRIPTION_SIZE_BYTES_MAX:
             raise ProblemError("body-too-large", "The description is too large.")
-        text = content.decode("utf-8", "replace")
-    return json_field(text, "description"), found[0]
+    return json_field(content, "description"), found[0]

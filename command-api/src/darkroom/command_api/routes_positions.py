@@ -18,7 +18,7 @@ def position_routes(logs: Mapping[str, EventLog], deadline_s: float) -> Blueprin
     @routes.route("/positions", methods=["GET"])
     @routes.doc(operationId="getPositions", parameters=[doc.TRACE_PARAMETER])
     @routes.response(200, doc.Positions, example=doc.POSITIONS_EXAMPLE)
-    @problems("log-unavailable")
+    @problems("invalid-request", "log-unavailable")
     def positions() -> dict[str, Any]:
         """The end offset of each partition, asked of the broker now"""
         deadline = monotonic() + deadline_s

@@ -10,9 +10,11 @@ from flask import Request
 from werkzeug.datastructures import FileStorage
 
 from darkroom.runtime.http.fields import invalid
+from darkroom.runtime.http.forms import text_of
 from darkroom.runtime.http.problems import ProblemError
 from darkroom.runtime.http.strictjson import check_encoding, parse_json, read_body, read_json
 
+_BOUNDARY_LENGTH_MAX = 70  # RFC 2046, 5.1.1
 _DATA_URL = re.compile(r"data:([A-Za-z0-9.+-]*/[A-Za-z0-9.+-]*|)((?:;[A-Za-z0-9=._-]+)*),")
 
 
@@ -28,8 +30,10 @@ def read_form(
     check_encoding(request)
     if not is_multipart(request):
         raise ProblemError("unsupported-media-type", "The body must be multipart/form-data.")
-    if not request.mimetype_params.get("boundary"):
-        raise ProblemError("malformed-request", "The multipart body names no boundary.")
+    boundary = request.mimetype_params.get("boundary", "")
+    if not 1 <= len(boundary) <= _BOUNDARY_LENGTH_MAX:
+        detail = f"The multipart body's boundary must be 1 to {_BOUNDARY_LENGTH_MAX} characters long."
+        raise ProblemError("malformed-request", detail)
     form, files = request.form, request.files
     if not form and not files:
         raise ProblemError("malformed-request", "The multipart body has no readable parts.")
@@ -42,7 +46,16 @@ def read_form(
     ]
     if wrong:
         raise invalid(wrong)
-    return form.to_dict(), {name: files.getlist(name) for name in files}
+    return {name: _decoded(text, name) for name, text in form.items()}, {
+        name: files.getlist(name) for name in files
+    }
+
+
+def _decoded(text: str, name: str) -> str:
+    try:
+        return text_of(text).decode()
+    except UnicodeDecodeError:
+        raise ProblemError("malformed-request", f"The form field {name} is not UTF-8.") from None
 
 
 def read_one_file(request: Request) -> bytes:
@@ -71,12 +84,12 @@ def read_no_body(request: Request) -> None:
         raise invalid([("#", "This command takes no body.")])
 
 
-def json_field(text: str, name: str) -> Any:
+def json_field(content: str | bytes, name: str) -> Any:
     """The JSON value of a form field."""
     try:
-        return parse_json(text.encode("utf-8", "strict"))
-    except UnicodeEncodeError:
-        raise ProblemError("invalid-json", f"The form field {name} is not UTF-8.") from None
+        return parse_json(content.encode() if isinstance(content, str) else content)
+    except ProblemError as error:
+        raise ProblemError(error.kind.name, error.detail, errors=[(f"#/{name}", error.detail)]) from None
 
 
 def decode_data_url(text: str, pointer: str, size_bytes_max: int) -> bytes:

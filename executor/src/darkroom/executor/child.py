@@ -5,39 +5,27 @@ It trusts neither the model nor the picture; what goes wrong beyond its control 
 sees that.
 """
 
-import argparse
-import contextlib
-import ctypes
-import os
-import signal
-import socket
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from darkroom.executor import frames, inference, preprocess
+from darkroom.executor import inference, preprocess
 from darkroom.executor.description import parse_description, parse_parameters
 from darkroom.executor.modelcache import ModelCache
 from darkroom.executor.problems import ModelError, model_unsupported
 from darkroom.executor.runtime import ModelRuntime
-
-_PR_SET_PDEATHSIG = 1
+from darkroom.runtime.child import frames, inside
 
 
 def serve(make_runtime: Callable[[int], ModelRuntime], arguments: Sequence[str]) -> None:
     """Answer requests until the parent goes. ``make_runtime`` is given the number of threads."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--socket", type=int, required=True, help="descriptor of the socket to the parent")
-    parser.add_argument("--parent", type=int, required=True, help="its process id")
+    parser = inside.parser()
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--pixels-max", type=int, required=True)
     options = parser.parse_args(arguments)
-    _die_with(options.parent)
-    warnings.simplefilter("ignore")  # of no use to anybody from here
-    sock = socket.socket(fileno=options.socket)
+    sock = inside.begin(options)
     runtime = make_runtime(options.threads)
     cache = ModelCache(runtime, Path.cwd())
     versions = {**runtime.versions(), "numpy": version("numpy"), "pillow": version("pillow")}
@@ -102,15 +90,6 @@ def _answer(
             "inputs": run.input_digests,
         },
     }
-
-
-def _die_with(parent: int) -> None:
-    """Ask the kernel for SIGKILL when the parent goes: a model in an endless loop would never notice."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it went before we asked
-        sys.exit(0)
-    with contextlib.suppress(OSError):  # when memory runs out, a model goes before the service that started it
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _runtime(name: str) -> Callable[[int], ModelRuntime]:

@@ -8,6 +8,7 @@ from flask import request
 from marshmallow import ValidationError, fields, post_load, validate
 
 from darkroom.runtime.http.fields import QueryNumber, Strict
+from darkroom.runtime.http.preference import WAIT_S_MAX
 from darkroom.runtime.http.problems import ProblemError
 from darkroom.runtime.ids import Position
 
@@ -15,7 +16,6 @@ STATUSES = ("created", "queued", "running", "succeeded", "failed", "cancelled")
 REPEATABLE = frozenset({"status", "label", "after"})
 LIMIT_MAX = 200
 LIMIT_DEFAULT = 50
-WAIT_S_MAX = 60
 WAIT_S_DEFAULT = 5
 _DECIMAL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?", re.ASCII)
 

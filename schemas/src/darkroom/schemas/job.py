@@ -366,6 +366,18 @@ Command = Create | RequestRun | Cancel | Delete | Start | Progress | Succeed | F
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """The command may take effect only while the job stands at one of `versions` (`any`: at whichever). It is
+    not part of what a repetition is known by: a command that has taken effect has moved the version itself."""
+
+    versions: frozenset[int] = frozenset()
+    any: bool = False
+
+    def holds(self, head: Head | None) -> bool:
+        return head is not None and (self.any or head.version in self.versions)
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Which command this is. `keyed`: the client named it with an idempotency key, and may repeat it."""
 
@@ -373,6 +385,7 @@ class Identity:
     request_hash: str
     tenant: str
     keyed: bool = False
+    condition: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +407,7 @@ class Why(StrEnum):
     UNKNOWN = "unknown"
     DELETED = "deleted"
     STATE = "state"
+    VERSION = "version"
     KEY_REUSED = "key-reused"
 
 
@@ -433,6 +447,8 @@ def decide(head: Head | None, command: Command, identity: Identity, seen: Outcom
         return Refusal(Why.UNKNOWN, "There is no such job.")
     if head.status is Status.DELETED:
         return Refusal(Why.DELETED, "The job was deleted.", head.status)
+    if identity.condition is not None and not identity.condition.holds(head):
+        return _version_differs(head)
     match command:
         case RequestRun(spec=spec):
             if head.status in ACTIVE:
@@ -460,6 +476,8 @@ def decide(head: Head | None, command: Command, identity: Identity, seen: Outcom
 
 def _decide_create(head: Head | None, command: Create, identity: Identity) -> Decision:
     if head is None:
+        if identity.condition is not None:
+            return _version_differs(head)
         return Created(spec=command.spec, labels=command.labels, execute=command.execute)
     if head.tenant != identity.tenant or head.create_hash != identity.request_hash:
         return _key_reused()
@@ -508,6 +526,12 @@ def _decide_attempt(head: Head, command: Progress | Succeed | Fail | EndAttempt)
 
 def _forbidden(head: Head, what: str) -> Refusal:
     return Refusal(Why.STATE, f"A job that is {head.status} cannot be {what}.", head.status)
+
+
+def _version_differs(head: Head | None) -> Refusal:
+    if head is None:
+        return Refusal(Why.VERSION, "There is no such job yet, so it stands at no version.")
+    return Refusal(Why.VERSION, f"The job stands at version {head.version}.", head.status)
 
 
 def _key_reused() -> Refusal:

@@ -54,8 +54,9 @@ class Scenario:
         tenant: str = "default",
         keyed: bool = False,
         seen: job.Outcome | None = None,
+        condition: job.Condition | None = None,
     ) -> "Scenario":
-        identity = job.Identity(command_id, request_hash, tenant, keyed)
+        identity = job.Identity(command_id, request_hash, tenant, keyed, condition)
         return Scenario(self.past, job.decide(fold(*self.past), command, identity, seen))
 
     def then(self, expected: job.Event | job.Repeated) -> None:

@@ -37,16 +37,24 @@ logger.start.level=INFO
 
 @dataclass(frozen=True)
 class Broker:
-    """One node of the cluster. `folder` holds its settings and its log."""
+    """One node of the cluster. `folder` holds its settings and its log; `advertised_port` is where clients find it,
+    if not at `port` itself (fault tests put a proxy there)."""
 
     node: int
     port: int
     controller_port: int
     folder: Path
+    advertised_port: int | None = None
 
     @property
     def address(self) -> str:
+        """Where it listens."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def advertised_address(self) -> str:
+        """Where clients find it."""
+        return f"{HOST}:{self.advertised_port or self.port}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Cluster:
 
     @property
     def bootstrap(self) -> str:
-        return ",".join(broker.address for broker in self.brokers)
+        return ",".join(broker.advertised_address for broker in self.brokers)
 
     def format(self, logs: Path) -> None:
         """Writes the settings, and formats the storage of each broker that has none yet. Raises StackError."""
@@ -131,7 +139,7 @@ def server_properties(broker: Broker, brokers: Sequence[Broker]) -> str:
         # Named here and not in the formatted storage, so that the next start may take other ports.
         "controller.quorum.voters": ",".join(f"{b.node}@{HOST}:{b.controller_port}" for b in brokers),
         "listeners": f"PLAINTEXT://{broker.address},CONTROLLER://{HOST}:{broker.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{broker.address}",
+        "advertised.listeners": f"PLAINTEXT://{broker.advertised_address}",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",

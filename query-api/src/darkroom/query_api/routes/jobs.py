@@ -10,10 +10,10 @@ from darkroom.query_api import bodies, examples
 from darkroom.query_api.arguments import After, JobArguments, JobsArguments
 from darkroom.query_api.listing import FILTERS, cursor_after, query_of
 from darkroom.query_api.parts import TENANT, Parts, job_id, json_response, shown
-from darkroom.query_api.preference import wait_preferred
 from darkroom.query_api.present import PREFIX, with_results
 from darkroom.runtime.http.api import Blueprint
 from darkroom.runtime.http.openapi import problems
+from darkroom.runtime.http.preference import wait_preferred
 from darkroom.runtime.http.problems import ProblemError
 
 RUNS_MAX = 1000

@@ -1,7 +1,7 @@
 """The app factory of both HTTP services: a Flask app in which every answer keeps the contract."""
 
 from collections.abc import Callable
-from typing import IO, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from flask import Flask, Request, Response, jsonify
 from flask_smorest import Api as SmorestApi  # type: ignore[import-untyped]
@@ -12,6 +12,7 @@ from webargs.flaskparser import FlaskParser
 from darkroom.runtime.http import cors, health, observe, reference, swagger
 from darkroom.runtime.http.errors import register_error_handlers
 from darkroom.runtime.http.fields import invalid, pointers
+from darkroom.runtime.http.forms import DoorRequest
 from darkroom.runtime.http.problems import MEDIA_TYPE
 from darkroom.runtime.http.strictjson import read_json
 from darkroom.runtime.lifecycle import Readiness
@@ -19,7 +20,7 @@ from darkroom.runtime.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 PREFIX = "/api/v1/inference"
-_TEXT_PART_SIZE_BYTES_MAX = 4 * 2**20
+_TEXT_PART_SIZE_BYTES_MAX = 2**19
 _PARTS_MAX = 120
 
 
@@ -71,20 +72,6 @@ class _Parser(FlaskParser):
 
 def _pointer(location: str, pointer: str) -> str:
     return f"?{pointer.removeprefix('/')}" if location in ("query", "querystring") else pointer
-
-
-class _Request(Request):
-    """Closes the temporary files of a multipart body also where reading it was given up half way."""
-
-    def _get_file_stream(self, *args: Any, **more: Any) -> IO[bytes]:
-        stream = super()._get_file_stream(*args, **more)
-        self.__dict__.setdefault("_opened", []).append(stream)
-        return stream
-
-    def close(self) -> None:
-        super().close()
-        for stream in self.__dict__.pop("_opened", []):
-            stream.close()
 
 
 class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # flask-smorest has no types
@@ -155,7 +142,7 @@ def make_app(
     `readiness` tells why it cannot serve, or None. Register blueprints with `url_prefix=PREFIX + …`.
     """
     app = Flask(import_name, static_folder=None)
-    app.request_class = _Request
+    app.request_class = DoorRequest
     app.config.update(
         API_TITLE=title,
         API_VERSION="v1",
@@ -177,6 +164,7 @@ def make_app(
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False  # `//jobs` is no path of ours: 404, not a redirect to where Host says
     api = Api(app)
     observe.register(app, service)
     cors.register(app, settings)

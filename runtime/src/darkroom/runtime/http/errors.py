@@ -37,6 +37,7 @@ _REFUSED: dict[Why, str] = {
     Why.UNKNOWN: "unknown-job",
     Why.DELETED: "job-deleted",
     Why.STATE: "job-state",
+    Why.VERSION: "version-differs",
     Why.KEY_REUSED: "key-reused",
 }
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -9,7 +9,9 @@ from typing import Any
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
-_LINGER_SIZE_BYTES_MAX = 65_536
+_LINGER_SIZE_BYTES_MAX = 64 * 2**20
+"""Most clients send a body to its end before they read the answer that refuses it: dropping it costs next to
+nothing, and a reset would take the answer from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def linger(connection: Any, timeout_s: float) -> None:
         until, drained_bytes = monotonic() + timeout_s, 0
         while drained_bytes < _LINGER_SIZE_BYTES_MAX and (left_s := until - monotonic()) > 0:
             connection.settimeout(left_s)
-            data = connection.recv(4096)
+            data = connection.recv(65_536)
             if not data:
                 break
             drained_bytes += len(data)

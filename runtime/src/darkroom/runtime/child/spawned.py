@@ -20,14 +20,19 @@ _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_EN
 class Spawned:
     """A running child with a socket to it. Its stdout and stderr are drained; the last of them is kept.
 
+    It is told its end of the socket and whose child it is by ``--socket`` and ``--parent`` (see ``inside``).
+
     The child asks the kernel to die with its parent, and the kernel means the *thread* that started it: hence the
     thread here, which starts the child and lives until it has ended, whoever asked for it.
     """
 
-    def __init__(self, command: Sequence[str], scratch_folder: Path) -> None:
-        """Start it, in an empty folder of its own under ``scratch_folder``. Raises OSError."""
+    def __init__(self, command: Sequence[str], scratch_folder: Path | None) -> None:
+        """Start it, in an empty folder of its own under ``scratch_folder``; None for a child that writes no files.
+        Raises OSError."""
         self._command = list(command)
-        self._scratch = Path(tempfile.mkdtemp(prefix="child-", dir=scratch_folder))
+        self._scratch = (
+            None if scratch_folder is None else Path(tempfile.mkdtemp(prefix="child-", dir=scratch_folder))
+        )
         self.socket, self._theirs = socket.socketpair()
         for side in (self.socket, self._theirs):
             side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
@@ -78,15 +83,15 @@ class Spawned:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 bufsize=0,
-                cwd=self._scratch,
+                cwd=self._scratch or "/",
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-                | {"TMPDIR": str(self._scratch)},
+                | ({"TMPDIR": str(self._scratch)} if self._scratch else {}),
                 pass_fds=[self._theirs.fileno()],
                 start_new_session=True,  # Ctrl-C is for the parent, which then ends its children in order
             )
         except OSError as error:
             self._error = error
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._tidy()
             self._started.set()
             return
         finally:
@@ -97,8 +102,12 @@ class Spawned:
             self._drain(process)
         finally:
             process.wait()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._tidy()
             self._ended.set()
+
+    def _tidy(self) -> None:
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _drain(self, process: "subprocess.Popen[bytes]") -> None:
         """Read its output until it ends. (Its end, not the end of the output: a grandchild may hold that open.)"""

@@ -5,8 +5,7 @@ import re
 from flask import request
 from werkzeug.http import parse_list_header
 
-from darkroom.query_api.arguments import WAIT_S_MAX
-
+WAIT_S_MAX = 60
 _WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?", re.ASCII | re.IGNORECASE)
 
 

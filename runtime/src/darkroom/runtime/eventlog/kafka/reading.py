@@ -1,0 +1,110 @@
+"""Reading from a topic: followers from a position on, and single records by their offsets."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from queue import Empty, LifoQueue
+from threading import BoundedSemaphore
+from time import monotonic
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from darkroom.runtime.eventlog.kafka.client import consumer_config, log
+from darkroom.runtime.eventlog.port import Record
+from darkroom.schemas.errors import LogUnavailable
+
+_POINT_READERS_MAX = 4
+_POINT_READS = {"fetch.wait.max.ms": 1, "queued.min.messages": 1, "fetch.queue.backoff.ms": 0}
+"""For readers of single records: a fetch under way beyond the record, or a pause after it because one message is
+queued, would hold up the next record's fetch by its whole wait."""
+_LOST = {
+    KafkaError._AUTO_OFFSET_RESET,
+    KafkaError.OFFSET_OUT_OF_RANGE,
+    KafkaError.UNKNOWN_TOPIC_ID,
+    KafkaError.INCONSISTENT_TOPIC_ID,
+}
+
+
+class KafkaReader:
+    """A Reader (see port.py) over a consumer of its own."""
+
+    def __init__(self, consumer: Consumer, topic: str, positions: Mapping[int, int]) -> None:
+        self._consumer = consumer
+        consumer.assign([TopicPartition(topic, p, offset) for p, offset in positions.items()])
+
+    def poll(self, timeout_s: float, records_max: int) -> Sequence[Record]:
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        # poll, then take what is there: consume(n, timeout) would wait for n messages or the whole timeout.
+        rest = self._consumer.consume(records_max - 1, 0) if records_max > 1 else []
+        return [record for message in (first, *rest) if (record := _record_of(message)) is not None]
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class PointReaders:
+    """Reads single records by their offsets, for several threads side by side."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._config = consumer_config(bootstrap) | _POINT_READS
+        self._topic = topic
+        self._idle: LifoQueue[Consumer] = LifoQueue(_POINT_READERS_MAX)
+        self._slots = BoundedSemaphore(_POINT_READERS_MAX)
+
+    def read(self, partition: int, offset: int, timeout_s: float) -> Record:
+        """As EventLog.read_one."""
+        until = monotonic() + timeout_s
+        with self._reader(timeout_s) as consumer:
+            consumer.assign([TopicPartition(self._topic, partition, offset)])
+            try:
+                while (left := until - monotonic()) > 0:
+                    message = consumer.poll(left)
+                    record = _record_of(message) if message else None
+                    if record and record.offset == offset:
+                        return record
+                    if record and record.offset > offset:
+                        break
+            finally:
+                consumer.unassign()
+        raise LogUnavailable(f"the record at offset {offset} of partition {partition} could not be read")
+
+    def close(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+    @contextmanager
+    def _reader(self, timeout_s: float) -> Iterator[Consumer]:
+        if not self._slots.acquire(timeout=timeout_s):
+            raise LogUnavailable("too many single records are being read")
+        try:
+            try:
+                consumer = self._idle.get_nowait()
+            except Empty:
+                consumer = Consumer(self._config)
+            try:
+                yield consumer
+            except BaseException:
+                consumer.close()
+                raise
+            self._idle.put_nowait(consumer)
+        finally:
+            self._slots.release()
+
+
+def _record_of(message: Message) -> Record | None:
+    """The record of a message; None for a passing error, which the client mends by itself."""
+    error = message.error()
+    if error is not None:
+        if error.code() in _LOST or error.fatal():
+            raise LogUnavailable(f"a position in the log is lost: {error.str()}")
+        log.info("reading the log: %s", error.str())
+        return None
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    raw: list[tuple[str, Any]] = list(message.headers() or [])  # type: ignore[arg-type]
+    headers = [(name, value if isinstance(value, bytes) else b"") for name, value in raw]
+    return Record(partition, offset, message.key(), message.value(), headers, message.timestamp()[1])
