@@ -32,6 +32,8 @@ from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
 from darkroom.schemas.wire import Context, Envelope, read_envelope, read_guard
 
+from .running import Running, check_log
+
 TFLITE = b"\x1c\x00\x00\x00TFL3" + bytes(64)
 TAR_GZ = b"\x1f\x8b\x08\x00" + bytes(64)
 DESCRIPTION: dict[str, Any] = {
@@ -193,3 +195,18 @@ def _door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     for tail in tails:
         tail.stop()
     heads.close()
+
+
+@pytest.fixture(scope="session")
+def running(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The service as a process on a real broker, with small limits and the model `m`; one for all of the catalogue.
+    At the end, nothing that any test sent stands in its log."""
+    found = Running(kafka, f"running-{new_id()}", tmp_path_factory.mktemp("running"))
+    try:
+        found.wait_ready()
+        found.register("m")
+        yield found
+        assert found.process.poll() is None
+        check_log(found.logged())
+    finally:
+        found.end()

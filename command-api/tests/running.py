@@ -8,11 +8,15 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import Any
 from uuid import uuid4
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from darkroom.runtime.eventlog.kafka import KafkaLog
 from darkroom.runtime.eventlog.port import Record
@@ -27,6 +31,16 @@ MODEL_SIZE_BYTES_MAX = 3 * 2**20
 PICTURE_PIXELS_MAX = 1_000_000
 _START_TIMEOUT_S = 40.0
 _ANSWER_TIMEOUT_S = 15.0
+_IMAGE_DESCRIPTION = 0x010E
+NULL = object()
+TFLITE = b"\x1c\x00\x00\x00TFL3" + SECRET.encode() + bytes(64)
+DESCRIPTION: dict[str, Any] = {
+    "kind": "classification",
+    "runtime": "litert",
+    "input": {"width_px": 8, "height_px": 8, "dtype": "uint8"},
+    "output": {"format": "scores"},
+    "labels": ["circle", SECRET],
+}
 _LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -63,6 +77,28 @@ def request(method: str, path: str, *headers: str, body: bytes = b"", close: boo
     return "\r\n".join(lines).encode("latin1") + b"\r\n\r\n" + body
 
 
+def picture(form: str = "PNG", size_px: tuple[int, int] = (8, 6), mode: str = "RGB", **more: Any) -> bytes:
+    """A picture with the secret in its metadata, where its format has any."""
+    info = PngInfo()
+    info.add_text("Comment", SECRET)
+    exif = Image.Exif()
+    exif[_IMAGE_DESCRIPTION] = SECRET
+    said = {"PNG": {"pnginfo": info}, "JPEG": {"exif": exif}, "WEBP": {"exif": exif}}.get(form, {})
+    content = BytesIO()
+    Image.new(mode, size_px).save(content, form, **{**said, **more})
+    return content.getvalue()
+
+
+def data_url(data: bytes, media_type: str = "image/png") -> str:
+    return f"data:{media_type};base64," + base64.b64encode(data).decode()
+
+
+def job(**changes: Any) -> dict[str, Any]:
+    """A body of `POST /jobs` that is accepted as it is. `None` leaves a field out; `NULL` sends null."""
+    said = {"model": "m", "inputs": [{"data": data_url(picture())}], "labels": {"note": SECRET}, **changes}
+    return {name: None if value is NULL else value for name, value in said.items() if value is not None}
+
+
 def post_json(path: str, body: Any, *headers: str, method: str = "POST") -> bytes:
     """A request with a JSON body: bytes as they are, anything else encoded."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -90,7 +126,8 @@ def send_form(path: str, *parts: bytes, method: str = "POST") -> bytes:
 class Running:
     """One process of the service, the log behind it, and what it has logged."""
 
-    def __init__(self, kafka: str, topics: str, folder: Path, **environment: str) -> None:
+    def __init__(self, kafka: str, topics: str, folder: Path, script: str | None = None) -> None:
+        """`script`: a file beside this one, to be started in place of the service itself."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -112,14 +149,11 @@ class Running:
             "DARKROOM_INPUTS_SIZE_BYTES_MAX": str(BODY_SIZE_BYTES_MAX),
             "DARKROOM_MODEL_SIZE_BYTES_MAX": str(MODEL_SIZE_BYTES_MAX),
             "DARKROOM_PICTURE_PIXELS_MAX": str(PICTURE_PIXELS_MAX),
-            **environment,
         }
+        command = ["-m", "darkroom.command_api"] if script is None else [str(Path(__file__).with_name(script))]
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "darkroom.command_api"],
-                env={**os.environ, **settings},
-                stdout=output,
-                stderr=output,
+                [sys.executable, *command], env={**os.environ, **settings}, stdout=output, stderr=output
             )
 
     def wait_ready(self) -> None:
@@ -159,6 +193,12 @@ class Running:
             while chunk := connection.recv(65536):
                 received += chunk
         return _answers(received)
+
+    def register(self, name: str) -> None:
+        """Registers a model that may be named in jobs."""
+        parts = part("description", json.dumps(DESCRIPTION)), part("file", TFLITE, "m.tflite")
+        answer = self.send(send_form(f"/models/{name}/versions/1", *parts, method="PUT"))
+        assert answer.status == 202, answer.body
 
     def is_live(self) -> bool:
         return self.process.poll() is None and self.send(_LIVE).status == 200

@@ -331,7 +331,7 @@ def running(mongodb: str) -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as environment, MongoClient[dict[str, Any]](mongodb, tz_aware=True) as client:
         environment.setenv("DARKROOM_COMMAND_URL", "http://command.test")
         environment.setenv("DARKROOM_QUERY_URL", "http://query.test")
-        environment.setenv("DARKROOM_HTTP_THREADS", "32")  # 14 waits and 14 streams at once
+        environment.setenv("DARKROOM_HTTP_THREADS", "36")  # 14 waits and 14 streams at once
         settings = read_settings()
         database = client[f"query-api-{new_id()}"]
         store = Store(mongodb, database.name, 5.0)

@@ -2,7 +2,7 @@
 
 import io
 import os
-import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,16 +11,25 @@ from obstore.store import MemoryStore
 from PIL import Image
 
 from darkroom.runtime.blobs import BlobStore, digest_of
-from darkroom.runtime.media import MediaDoor, PixelBudget
-from darkroom.schemas.errors import BadMedia, Unavailable
+from darkroom.runtime.decoding.decoder import PictureDecoder
+from darkroom.runtime.media import MediaDoor
+from darkroom.schemas.errors import BadMedia
 
 TESTDATA = Path(os.environ.get("DARKROOM_TESTDATA", Path(__file__).parents[3] / "shared" / "testdata"))
 PIXELS_MAX = 4_000_000
+SIZE_BYTES_MAX = 4 * 2**20
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[PictureDecoder]:
+    decoder = PictureDecoder(pixels_max=PIXELS_MAX, size_bytes_max=SIZE_BYTES_MAX, wait_s=30)
+    yield decoder
+    decoder.close()
 
 
 @pytest.fixture
-def door() -> MediaDoor:
-    return MediaDoor(BlobStore(MemoryStore()), 4 * 2**20, PIXELS_MAX, PixelBudget(2 * PIXELS_MAX), 0.5)
+def door(decoder: PictureDecoder) -> MediaDoor:
+    return MediaDoor(BlobStore(MemoryStore()), SIZE_BYTES_MAX, PIXELS_MAX, decoder)
 
 
 def _picture(form: str, mode: str = "RGB", size_px: tuple[int, int] = (40, 30), **more: object) -> bytes:
@@ -122,29 +131,9 @@ def test_what_was_put_otherwise_is_no_picture(door: MediaDoor) -> None:
 
 def test_lower_limits_of_today_hold_for_uploads_of_before(door: MediaDoor) -> None:
     digest = door.keep(_picture("PNG")).digest
-    stricter = MediaDoor(door.blobs, 4 * 2**20, 100, door.budget)
+    stricter = MediaDoor(door.blobs, SIZE_BYTES_MAX, 100, door.decoder)
     with pytest.raises(BadMedia):
         stricter.find(digest)
-
-
-def test_the_budget_is_shared_and_waits(door: MediaDoor) -> None:
-    budget = PixelBudget(100)
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with budget.taken(1000, 1):
-            entered.set()
-            leave.wait(10)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert entered.wait(10)
-    with pytest.raises(Unavailable), budget.taken(1, 0.05):
-        pass
-    leave.set()
-    holder.join(10)
-    with budget.taken(60, 1), budget.taken(40, 1):
-        pass
 
 
 def test_real_photos(door: MediaDoor) -> None:

@@ -27,7 +27,7 @@ from darkroom.schemas.errors import StoreUnavailable
 
 _log = logging.getLogger("darkroom.command_api")
 _INSTANCES_MAX = 16
-_FLUSH_TIMEOUT_S = 2.0
+_FLUSH_TIMEOUT_S = 1.0
 
 
 def build(settings: Settings) -> Flask:
@@ -98,6 +98,7 @@ def main() -> None:
         settings.command_port,
         settings.http_threads,
         settings.start_timeout_s,
+        answer_s=settings.request_deadline_s + 1,
     )
 
 

@@ -15,9 +15,11 @@ from darkroom.command_api.routes_media import media_routes
 from darkroom.command_api.routes_models import model_routes
 from darkroom.command_api.routes_positions import position_routes
 from darkroom.runtime.blobs import BlobStore
+from darkroom.runtime.decoding.decoder import PictureDecoder
 from darkroom.runtime.eventlog.port import EventLog
-from darkroom.runtime.http.api import PREFIX, make_app
-from darkroom.runtime.media import MediaDoor, PixelBudget
+from darkroom.runtime.http import bodies
+from darkroom.runtime.http.api import PREFIX, make_app, on_close
+from darkroom.runtime.media import MediaDoor
 from darkroom.runtime.settings import Settings
 from darkroom.runtime.writer import JobWriter, ModelWriter
 
@@ -54,14 +56,20 @@ def create_app(settings: Settings, parts: Parts) -> Flask:
     )
     at = Addresses.of(settings)
     picture_size_bytes_max = settings.body_size_bytes_max
-    door = MediaDoor(
-        blobs=parts.blobs,
-        size_bytes_max=picture_size_bytes_max,
+    # A quarter of the threads may hold large bodies, three eighths may wait for the decoder: whatever comes in,
+    # small commands find a thread.
+    room = bodies.Room(max(1, settings.http_threads // 4), 4 * settings.body_size_bytes_max)
+    bodies.register(app, room, settings.body_size_bytes_max)
+    decoder = PictureDecoder(
         pixels_max=settings.picture_pixels_max,
-        # Two of the largest pictures at once: about 400 MB while they are decoded, at the default limit.
-        budget=PixelBudget(2 * settings.picture_pixels_max),
-        budget_timeout_s=settings.request_deadline_s,
+        size_bytes_max=picture_size_bytes_max,
+        cpu_s=settings.picture_deadline_s,
+        wait_s=settings.request_deadline_s,
+        processes=settings.picture_decoders,
+        waiting_max=max(1, settings.http_threads // 8),
     )
+    on_close(app, decoder.close)
+    door = MediaDoor(parts.blobs, picture_size_bytes_max, settings.picture_pixels_max, decoder)
     jobs = JobCommands(
         log=parts.job_log,
         writer=parts.jobs,

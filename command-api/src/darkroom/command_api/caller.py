@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import structlog
 from flask import Request
 
 from darkroom.runtime.http.observe import traceparent
@@ -35,8 +36,10 @@ class Caller:
 
     def identity(self, operation: str, resource: str, body: Any) -> Identity:
         """Which command this is: under its key the same one on every instance, otherwise a fresh one. The hash
-        covers the parsed request, with defaults filled in and digests for pictures, not its bytes."""
+        covers the parsed request, with defaults filled in and digests for pictures, not its bytes. From here on
+        every log line of the request names the command."""
         command_id = command_id_of(self.tenant, resource, self.key) if self.key else new_id()
+        structlog.contextvars.bind_contextvars(command_id=command_id)
         said = {"operation": operation, "resource": resource, "body": body}
         request_hash = hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
         return Identity(command_id, request_hash, self.tenant, self.key is not None, self.condition)

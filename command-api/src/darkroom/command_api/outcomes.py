@@ -29,15 +29,17 @@ class Counted:
 
 
 @contextmanager
-def counted(command: str, subject: str) -> Iterator[Counted]:
-    """Counts one command, and logs it with its subject (a job id or a model's name)."""
+def counted(command: str, **subject: str) -> Iterator[Counted]:
+    """Counts one command and logs it. From here on every line of the request names its subject: `job_id=…` or
+    `model=…`."""
+    structlog.contextvars.bind_contextvars(**subject)
     outcome = Counted()
     try:
         yield outcome
     except Exception as error:
         name = as_problem(error).kind.name
         COMMANDS.labels(command, name).inc()
-        _log.info("command refused", command=command, subject=subject, problem=name)
+        _log.info("command refused", command=command, problem=name)
         raise
     accepted = outcome.accepted
     result = "repeated" if accepted is not None and accepted.repeated else "accepted"
@@ -46,7 +48,6 @@ def counted(command: str, subject: str) -> Iterator[Counted]:
         _log.info(
             "command " + result,
             command=command,
-            subject=subject,
             partition=accepted.partition,
             offset=accepted.offset,
         )

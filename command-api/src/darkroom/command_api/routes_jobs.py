@@ -39,6 +39,7 @@ _CREATE = (
     "model-retired",
     "unknown-media",
     "picture-broken",
+    "picture-too-slow",
     "picture-url-not-supported",
     "key-reused",
     "store-unavailable",
@@ -77,7 +78,7 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
         return ended_answer(job_id, accepted, ended, wait_s, at) if ended else job_answer(job_id, accepted, at)
 
     def create(job_id: str, caller: Caller, *, known_id: bool) -> Answer:
-        with counted("create", job_id) as note:
+        with counted("create", job_id=job_id) as note:
             body, inputs = _read_job(picture_size_bytes_max)
             accepted = note(commands.create(job_id, body, inputs, caller, known_id=known_id))
         return answer(job_id, accepted)
@@ -122,7 +123,7 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
     def delete_job(job_id: str) -> Answer:
         """Delete a job, and cancel a run under way"""
         caller, known = caller_of(request), _existing(job_id)
-        with counted("delete", known) as note:
+        with counted("delete", job_id=known) as note:
             read_no_body(request)
             return job_answer(known, note(commands.delete(known, caller)), at)
 
@@ -151,7 +152,7 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
         With another model or other parameters, if the body gives them. Every run is kept.
         """
         caller, known = caller_of(request), _existing(job_id)
-        with counted("run", known) as note:
+        with counted("run", job_id=known) as note:
             body = load(_RUN, read_object(request))
             accepted = note(commands.run(known, body, caller))
         return answer(known, accepted)
@@ -174,7 +175,7 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
     def cancel_job(job_id: str) -> Answer:
         """Cancel what is queued or running"""
         caller, known = caller_of(request), _existing(job_id)
-        with counted("cancel", known) as note:
+        with counted("cancel", job_id=known) as note:
             read_no_body(request)
             return job_answer(known, note(commands.cancel(known, caller)), at)
 

@@ -27,6 +27,7 @@ def media_routes(door: MediaDoor) -> Blueprint:
         "unsupported-media",
         "invalid-request",
         "picture-broken",
+        "picture-too-slow",
         "store-unavailable",
         "too-busy",
     )

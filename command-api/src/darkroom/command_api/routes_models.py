@@ -76,7 +76,7 @@ def model_routes(commands: ModelCommands, at: Addresses, incoming: Path, model_s
         request.max_form_memory_size = _DESCRIPTION_SIZE_BYTES_MAX
         caller = caller_of(request)
         _check_path(name, version)  # before anything of it is logged
-        with counted("register", f"{name}@{version}") as note:
+        with counted("register", model=f"{name}@{version}") as note:
             description, file = _read_model()
             said = load(_DESCRIPTION, description, "#/description")
             _check_names(said, name, version)
@@ -108,7 +108,7 @@ def model_routes(commands: ModelCommands, at: Addresses, incoming: Path, model_s
         caller = caller_of(request)
         if not _is_path(name, version):
             raise ProblemError("unknown-model", "There is no such model.", status=404)
-        with counted("retire", f"{name}@{version}") as note:
+        with counted("retire", model=f"{name}@{version}") as note:
             read_no_body(request)
             accepted, digest = commands.retire(name, version, caller)
             return model_answer(name, version, digest, "retired", note(accepted), at)

@@ -32,7 +32,14 @@ def main() -> int:
         on_close(app, watcher.stop)
         return app
 
-    serve(make, settings.bind, settings.query_port, settings.http_threads, settings.start_timeout_s)
+    serve(
+        make,
+        settings.bind,
+        settings.query_port,
+        settings.http_threads,
+        settings.start_timeout_s,
+        answer_s=settings.request_deadline_s + 1,
+    )
     return 0
 
 

@@ -13,6 +13,7 @@ from darkroom.query_api.routes import events, jobs, overview, pictures
 from darkroom.query_api.store import Store
 from darkroom.runtime.http.api import make_app
 from darkroom.runtime.http.errors import problem_response
+from darkroom.runtime.http.gate import places_of
 from darkroom.runtime.http.problems import ProblemError
 from darkroom.runtime.settings import Settings
 from darkroom.schemas.errors import StoreUnavailable
@@ -22,8 +23,8 @@ The read side of Darkroom: jobs, their results and histories, models, statistics
 
 Every answer to a command carries a position; given back as `after`, it makes this API answer only once the read \
 model has passed it. Live streams (Server-Sent Events) resume exactly with `Last-Event-ID`."""
-_THREADS_FREE = 4
-"""Threads of the server that neither wait nor stream, so that plain reads always find one."""
+_PLACES_FREE = 4
+"""Places at the server's gate that are neither for waits nor for streams, so that plain reads always find one."""
 
 
 def make_query_app(settings: Settings, store: Store, blobs: Blobs, watcher: Watcher) -> Flask:
@@ -46,7 +47,7 @@ def make_query_app(settings: Settings, store: Store, blobs: Blobs, watcher: Watc
         not_ready,
         import_name=__name__,
     )
-    held = max(2, settings.http_threads - _THREADS_FREE)
+    held = max(2, places_of(settings.http_threads) - _PLACES_FREE)
     waiting = Waiting(waits_max=max(1, held // 2), streams_max=max(1, held // 2))
     parts = Parts(
         reader=Reader(store, watcher, waiting),

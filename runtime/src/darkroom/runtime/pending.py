@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from threading import Lock
 from time import monotonic
 
-from darkroom.runtime import failpoints
+from darkroom.runtime import failpoints, metrics
 from darkroom.runtime.eventlog.port import Ack
 from darkroom.runtime.protocol import Verdict
 from darkroom.schemas.errors import LogUnavailable, TailBehind
@@ -25,6 +25,8 @@ class Pending:
         self._over = False
         self._done = Lock()
         self._done.acquire()
+        self._begun = monotonic()
+        self._acknowledged = self._judged = 0.0
 
     def acknowledged(self, future: "Future[Ack]") -> None:
         """The log has answered: what the future of `EventLog.append` holds."""
@@ -35,6 +37,7 @@ class Pending:
         failpoints.reach("writer-after-ack")
         with self._guard:
             self._ack = future.result()
+            self._acknowledged = monotonic()
             self._maybe_done()
 
     def judged(self, verdict: Verdict) -> None:
@@ -42,6 +45,7 @@ class Pending:
         with self._guard:
             if self.verdict is None:
                 self.verdict = verdict
+                self._judged = monotonic()
             self._maybe_done()
 
     def fail(self, error: BaseException) -> None:
@@ -59,8 +63,11 @@ class Pending:
                 raise self._error
             if self._ack is None:
                 raise LogUnavailable("the broker did not acknowledge the event within the deadline")
+            metrics.ACKNOWLEDGEMENT.observe(self._acknowledged - self._begun)
             if self.verdict is None and self._ack.offset is not None:
                 raise TailBehind("the tail has not told its verdict in time")
+            if self.verdict is not None:
+                metrics.VERDICT_WAIT.observe(max(0.0, self._judged - self._acknowledged))
             return self._ack, self.verdict
 
     def _maybe_done(self) -> None:

@@ -46,6 +46,8 @@ class Settings:
     model_size_bytes_max: int
     inputs_size_bytes_max: int
     picture_pixels_max: int
+    picture_deadline_s: float
+    picture_decoders: int
     lease_s: float
     max_attempts: int
     executor_workers: int
@@ -94,6 +96,8 @@ def read_settings() -> Settings:
                 model_size_bytes_max=env.int("MODEL_SIZE_BYTES_MAX", 512 * 2**20, validate=at_least_1),
                 inputs_size_bytes_max=env.int("INPUTS_SIZE_BYTES_MAX", 256 * 2**20, validate=at_least_1),
                 picture_pixels_max=env.int("PICTURE_PIXELS_MAX", 50_000_000, validate=at_least_1),
+                picture_deadline_s=env.float("PICTURE_DEADLINE_S", 5.0, validate=positive),
+                picture_decoders=env.int("PICTURE_DECODERS", 1, validate=at_least_1),
                 lease_s=env.float("LEASE_S", 15.0, validate=positive),
                 max_attempts=env.int("MAX_ATTEMPTS", 3, validate=at_least_1),
                 executor_workers=env.int("EXECUTOR_WORKERS", 2, validate=at_least_1),

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Protocol
 
-from darkroom.runtime.eventlog.port import EventLog, Record
+from darkroom.runtime import metrics
+from darkroom.runtime.eventlog.port import EventLog, Reader, Record
 from darkroom.runtime.pending import Pending
 from darkroom.runtime.protocol import Verdict
 from darkroom.schemas.errors import TailBehind
@@ -43,9 +44,13 @@ class Tail:
         self._expected: dict[str, Pending] = {}
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
+        self._reader: Reader | None = None
+        self._folded, self._void = metrics.FOLDED.labels(name), metrics.VOID.labels(name)
         self._thread = threading.Thread(target=self._run, name=f"tail-{name}", daemon=True)
 
     def start(self) -> None:
+        metrics.LAG.labels(self._name).set_function(self.lag)
+        metrics.FAILED.labels(self._name).set_function(lambda: float(self._failure is not None))
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
@@ -62,6 +67,12 @@ class Tail:
         """The offset of the next record that the tail will fold."""
         with self._moved:
             return self._positions[partition]
+
+    def lag(self) -> int:
+        """How many events the log holds, as it last told the tail, that are not folded. Asks nobody."""
+        reader = self._reader
+        ends = reader.ends() if reader is not None else {}
+        return sum(max(0, end - self.position(partition)) for partition, end in ends.items())
 
     def expect(self, event_id: str) -> Pending:
         """Where the verdict on an event that is about to be appended will be told. Forget it when done."""
@@ -100,13 +111,14 @@ class Tail:
 
     def _run(self) -> None:
         try:
-            reader = self._eventlog.follow(self._fold.positions())
+            reader = self._reader = self._eventlog.follow(self._fold.positions())
             try:
                 while not self._stopping.is_set():
                     records = reader.poll(_POLL_S, BATCH_RECORDS_MAX)
                     if records:
                         self.advance(records)
             finally:
+                self._reader = None
                 reader.close()
         except BaseException as error:
             _log.error("the tail of %s has stopped: %s", self._name, error, exc_info=True)
@@ -130,3 +142,5 @@ class Tail:
                 if pending is not None:
                     pending.judged(verdict)
             self._moved.notify_all()
+        self._folded.inc(len(verdicts))
+        self._void.inc(sum(not verdict.accepted for verdict in verdicts))

@@ -88,5 +88,8 @@ class _MemoryReader:
             found += taken
         return found
 
+    def ends(self) -> Mapping[int, int]:
+        return {partition: len(self._log._records[partition]) for partition in self._positions}
+
     def close(self) -> None:
         pass

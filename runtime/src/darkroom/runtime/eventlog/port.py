@@ -35,6 +35,10 @@ class Reader(Protocol):
         """The next records, in order within each partition: what is there, or after at most `timeout_s`
         nothing. Raises LogUnavailable if a position is lost (never a silent jump)."""
 
+    def ends(self) -> Mapping[int, int]:
+        """The end of each partition as the log last told this reader; nothing is asked. Partitions that it has
+        not heard of yet are left out. Any thread may call it, until the close."""
+
     def close(self) -> None:
         """Gives up the reader's connections."""
 

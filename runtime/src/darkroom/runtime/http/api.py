@@ -9,7 +9,7 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields
 from webargs.flaskparser import FlaskParser
 
-from darkroom.runtime.http import cors, health, observe, reference, swagger
+from darkroom.runtime.http import cors, gate, health, observe, reference, swagger
 from darkroom.runtime.http.errors import register_error_handlers
 from darkroom.runtime.http.fields import invalid, pointers
 from darkroom.runtime.http.forms import DoorRequest
@@ -168,6 +168,7 @@ def make_app(
     api = Api(app)
     observe.register(app, service)
     cors.register(app, settings)
+    gate.register(app)
     health.register(app, readiness)
     reference.register(app, PREFIX)
     swagger.register(app, PREFIX, title, settings)

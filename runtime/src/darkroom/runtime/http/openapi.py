@@ -8,13 +8,13 @@ from darkroom.runtime.http.api import Blueprint, Problem
 from darkroom.runtime.http.problems import MEDIA_TYPE, PROBLEMS, ProblemError
 
 F = TypeVar("F", bound=Callable[..., Any])
-ALWAYS = ("internal-error",)
+ALWAYS = ("internal-error", "too-busy")
 _RETRY_AFTER = {"schema": {"type": "integer"}, "description": "seconds to wait before another try", "example": 1}
 
 
 def problems(*names: str | tuple[str, int]) -> Callable[[F], F]:
     """Documents the problems that a route answers with: names of the catalogue, or (name, status) where the usual
-    status is not meant. Internal errors are always among them."""
+    status is not meant. What any route may answer is always among them."""
     by_status: dict[int, dict[str, Any]] = defaultdict(dict)
     for item in (*names, *ALWAYS):
         name, status = item if isinstance(item, tuple) else (item, PROBLEMS[item].statuses[0])

@@ -160,6 +160,13 @@ PROBLEMS: Mapping[str, Kind] = _catalogue(
         "The file begins like a picture but cannot be read to its end. It may have been cut off on the way.",
     ),
     Kind(
+        "picture-too-slow",
+        (422,),
+        "The picture takes too long to decode",
+        "Decoding it takes more processor time than a picture may take here. Save it again in a plain form (a JPEG "
+        "that is not progressive, a file without large comments), or scale it down.",
+    ),
+    Kind(
         "unknown-media",
         (422,),
         "There is no such upload",

@@ -4,6 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from math import ceil
+from select import select
 from typing import Any
 
 import orjson
@@ -25,10 +27,13 @@ from gunicorn.util import write_nonblock  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import _DEFER, ThreadWorker  # type: ignore[import-untyped]
 
 from darkroom.runtime.http.api import close_app, failure_of
+from darkroom.runtime.http.gate import guard
 from darkroom.runtime.http.problems import MEDIA_TYPE, PROBLEMS, Kind
 from darkroom.runtime.http.receiving import BoundedUnreader, Limits, TooSlow, linger
 
-_GRACE_S = 6
+_ANSWER_S = 6.0
+_CLOSE_S = 3
+"""What closing the app may take after the last answer: the producers' last events, the tails."""
 _KEEP_ALIVE_S = 15
 _SEND_STALL_S = 15.0
 """A client that takes nothing for so long in the middle of an answer is let go."""
@@ -50,13 +55,15 @@ def serve(
     threads: int,
     start_timeout_s: float,
     receiving: Limits = Limits(),  # noqa: B008 - frozen
+    answer_s: float = _ANSWER_S,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then answers what is under way, closes the app and exits with status 0.
+    """Serves until SIGTERM or SIGINT, then answers what is under way, closes the app and exits with status 0,
+    within `answer_s` (what the slowest request may take) and three seconds more.
 
     `app_factory` is called in the worker, so that no client crosses the fork; it may take `start_timeout_s`. If it
     raises, or a part of the app has failed for good (`api.end_when`), the process exits with another status.
     """
-    _Server(app_factory, host, port, threads, start_timeout_s, receiving).run()
+    _Server(app_factory, host, port, threads, start_timeout_s, receiving, answer_s).run()
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -68,9 +75,12 @@ class _Server(BaseApplication):  # type: ignore[misc]
         threads: int,
         start_timeout_s: float,
         receiving: Limits,
+        answer_s: float,
     ) -> None:
         self._app_factory = app_factory
+        self._threads = threads
         self.receiving = receiving
+        self.answer_s = ceil(answer_s)
         self._options = {
             "bind": f"{host}:{port}",
             "workers": 1,
@@ -79,7 +89,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_connections": 1000,
             "preload_app": False,
             "timeout": int(start_timeout_s) + 30,  # no sign of life is given while the app starts
-            "graceful_timeout": _GRACE_S,
+            "graceful_timeout": self.answer_s + _CLOSE_S,
             "keepalive": _KEEP_ALIVE_S,
             "limit_request_field_size": _HEADER_SIZE_BYTES_MAX,
             "limit_request_line": 8190,
@@ -96,7 +106,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
             config.set(name, value)
 
     def load(self) -> Flask:
-        return self._app_factory()
+        app = self._app_factory()
+        guard(app, self._threads)
+        return app
 
 
 class _ToRootLog(Logger):  # type: ignore[misc]
@@ -132,9 +144,31 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.handle_exit(0, None)
 
     def run(self) -> None:
+        # The arbiter kills after the whole grace: a part of it is for closing.
+        self.cfg.set("graceful_timeout", self.app.answer_s)
         super().run()
         if self._failure is not None:
             raise SystemExit(_FAILED)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        if not self.alive and self._accepting:
+            self._accept_the_rest()
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()  # who comes now is refused, and goes to another instance
+
+    def _accept_the_rest(self) -> None:
+        """Takes the connections that the kernel has accepted for us: closing the listener with them would reset
+        requests that were sent before the signal."""
+        for listener in self.sockets:
+            while select([listener], [], [], 0)[0] and self.nr_conns < self.worker_connections:
+                self.accept(listener)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:  # connected, and silent so far: they must not use up the grace
+            conn.timeout = min(conn.timeout, deadline)
 
     def handle(self, conn: Any) -> Any:
         if not conn.initialized and not conn.wait_for_data(_FIRST_BYTE_S):

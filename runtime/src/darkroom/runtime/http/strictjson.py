@@ -14,8 +14,8 @@ from darkroom.runtime.http.problems import ProblemError
 
 DEPTH_MAX = 32
 VALUES_MAX = 500_000
-"""What a body may hold of values: each costs many times the bytes that it came in. The largest body that is meant, a
-label map of 100,000 rows with a few commas in each, stays below."""
+"""What a body may hold of values: each costs many times the bytes that it came in. The largest body that is meant,
+a label map of 100,000 rows with a few commas in each, stays below."""
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 

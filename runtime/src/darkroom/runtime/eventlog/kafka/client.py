@@ -29,6 +29,12 @@ def client_config(bootstrap: str) -> dict[str, Any]:
     }
 
 
+def silent(config: dict[str, Any]) -> dict[str, Any]:
+    """The same for a client that is not polled all the time: its log lines would wait in memory for the next poll,
+    ever more of them while the broker is away. Those that are polled say enough."""
+    return {name: value for name, value in config.items() if name != "logger"} | {"log_level": 0}
+
+
 def consumer_config(bootstrap: str) -> dict[str, Any]:
     """Settings of a consumer that is assigned its positions, joins no group and commits nothing."""
     return client_config(bootstrap) | {

@@ -7,7 +7,7 @@ from time import monotonic
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from darkroom.runtime.eventlog.kafka.client import consumer_config
+from darkroom.runtime.eventlog.kafka.client import consumer_config, silent
 from darkroom.runtime.eventlog.kafka.producing import QUEUE_RECORDS_MAX, Appender
 from darkroom.runtime.eventlog.kafka.reading import KafkaReader, PointReaders
 from darkroom.runtime.eventlog.kafka.topics import look_up
@@ -42,7 +42,7 @@ class KafkaLog:
         self.topic = topic
         self._topic_id, self._partitions = look_up(bootstrap, topic, connect_timeout_s)
         self._appender = Appender(bootstrap, topic, delivery_timeout_s, queue_records_max)
-        self._asker = Consumer(consumer_config(bootstrap))
+        self._asker = Consumer(silent(consumer_config(bootstrap)))
         self._points = PointReaders(bootstrap, topic)
 
     @property

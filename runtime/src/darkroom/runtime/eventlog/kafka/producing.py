@@ -91,10 +91,15 @@ class Appender:
             if self._producer is producer:
                 log.error("the producer for %s has failed for good; the next append makes another", self._topic)
                 self._producer = None
+                producer.purge()  # what it still holds will not be sent: those who wait for it hear so now
 
     def _poll(self, producer: Producer) -> None:
         while not self._closing.is_set() and (producer is self._producer or len(producer)):
-            producer.poll(0.1)  # delivery reports are called from here
+            try:
+                producer.poll(0.1)  # delivery reports are called from here
+            except KafkaException as error:  # so a fatal error is told; the reports come with the next polls
+                log.error("the producer for %s: %s", self._topic, error)
+                self._give_up(producer)
 
 
 def _fatal(error: KafkaError) -> bool:

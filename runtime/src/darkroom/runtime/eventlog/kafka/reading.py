@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from darkroom.runtime.eventlog.kafka.client import consumer_config, log
+from darkroom.runtime.eventlog.kafka.client import consumer_config, log, silent
 from darkroom.runtime.eventlog.port import Record
 from darkroom.schemas.errors import LogUnavailable
 
@@ -30,7 +30,8 @@ class KafkaReader:
 
     def __init__(self, consumer: Consumer, topic: str, positions: Mapping[int, int]) -> None:
         self._consumer = consumer
-        consumer.assign([TopicPartition(topic, p, offset) for p, offset in positions.items()])
+        self._assigned = [TopicPartition(topic, p, offset) for p, offset in positions.items()]
+        consumer.assign(self._assigned)
 
     def poll(self, timeout_s: float, records_max: int) -> Sequence[Record]:
         first = self._consumer.poll(timeout_s)
@@ -40,6 +41,14 @@ class KafkaReader:
         rest = self._consumer.consume(records_max - 1, 0) if records_max > 1 else []
         return [record for message in (first, *rest) if (record := _record_of(message)) is not None]
 
+    def ends(self) -> Mapping[int, int]:
+        ends = {}
+        for assigned in self._assigned:
+            low_and_high = self._consumer.get_watermark_offsets(assigned, cached=True)
+            if low_and_high and low_and_high[1] >= 0:
+                ends[assigned.partition] = low_and_high[1]
+        return ends
+
     def close(self) -> None:
         self._consumer.close()
 
@@ -48,7 +57,7 @@ class PointReaders:
     """Reads single records by their offsets, for several threads side by side."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        self._config = consumer_config(bootstrap) | _POINT_READS
+        self._config = silent(consumer_config(bootstrap)) | _POINT_READS
         self._topic = topic
         self._idle: LifoQueue[Consumer] = LifoQueue(_POINT_READERS_MAX)
         self._slots = BoundedSemaphore(_POINT_READERS_MAX)
