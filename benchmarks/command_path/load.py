@@ -1,13 +1,12 @@
 """A small HTTP/1.1 load client: one thread, raw keep-alive sockets, one ready-made request.
 
-    python load.py PORT REQUEST_FILE closed CONNECTIONS SECONDS
-    python load.py PORT REQUEST_FILE open CONNECTIONS SECONDS RATE
+    python -m command_path.load PORT REQUEST_FILE closed CONNECTIONS SECONDS
+    python -m command_path.load PORT REQUEST_FILE open CONNECTIONS SECONDS RATE
 
 Closed: each connection sends its next request as soon as it is answered. Open: requests are due at a fixed rate,
-whatever the answers do; latency counts from when a request was due, so that a stall shows. Prints one JSON object.
+whatever the answers do; latency counts from when a request was due, so that a stall shows. Prints a `Measured`.
 """
 
-import json
 import selectors
 import socket
 import sys
@@ -15,6 +14,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, process_time
+
+from command_path.measured import Measured
 
 HOST = "127.0.0.1"
 _STALL_S = 20.0
@@ -82,14 +83,13 @@ class Load:
                 done.append(connection)
         return done
 
-    def closed(self, port: int, connections: int, seconds: float) -> float:
-        """As fast as it is answered. The time taken, in seconds, until the last answer."""
-        begun = perf_counter()
+    def closed(self, port: int, connections: int, seconds: float) -> None:
+        """As fast as it is answered; returns after the last answer."""
+        until = perf_counter() + seconds
         under_way = 0
         for connection in self.connect(port, connections):
             connection.send(self.request, perf_counter())
             under_way += 1
-        until = begun + seconds
         while under_way:
             done = self.answered(_STALL_S)
             if perf_counter() > until + _STALL_S:
@@ -100,9 +100,8 @@ class Load:
                     connection.send(self.request, now)
                 else:
                     under_way -= 1
-        return perf_counter() - begun
 
-    def open(self, port: int, connections: int, seconds: float, rate: float) -> float:
+    def open(self, port: int, connections: int, seconds: float, rate: float) -> None:
         """`rate` requests a second. One that finds no free connection waits, and its wait counts."""
         idle = deque(self.connect(port, connections))
         count, sent = int(rate * seconds), 0
@@ -115,21 +114,19 @@ class Load:
                 sent += 1
             if now > begun + seconds + _STALL_S:
                 raise LoadError("the server no longer answers")
-            next_s = begun + sent / rate - perf_counter() if sent < count and idle else _STALL_S
-            if next_s > 0:
-                idle.extend(self.answered(next_s))
-        return perf_counter() - begun
+            wait_s = begun + sent / rate - perf_counter() if sent < count and idle else _STALL_S
+            idle.extend(self.answered(max(0.0, wait_s)))
 
 
 def main() -> None:
     port, request, mode, connections, seconds = sys.argv[1:6]
     load = Load(Path(request).read_bytes())
+    begun, cpu_begun = perf_counter(), process_time()
     if mode == "closed":
-        took_s = load.closed(int(port), int(connections), float(seconds))
+        load.closed(int(port), int(connections), float(seconds))
     else:
-        took_s = load.open(int(port), int(connections), float(seconds), float(sys.argv[6]))
-    # Floats of full length would cost more to write than the requests took to send.
-    print(json.dumps({"took_s": took_s, "cpu_s": process_time(), "ms": [round(s * 1e3, 3) for s in load.latencies_s]}))
+        load.open(int(port), int(connections), float(seconds), float(sys.argv[6]))
+    Measured.of(load.latencies_s, perf_counter() - begun, process_time() - cpu_begun).tell()
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ def _in_base64(text: str) -> set[str]:
     return {form for one in shifted for form in (one, one.replace("+", "-").replace("/", "_"))}
 
 
-FORMS_OF_THE_SECRET = frozenset({SECRET, SECRET.lower(), SECRET.encode().hex(), *_in_base64(SECRET)})
+FORMS_OF_THE_SECRET = frozenset(
+    {SECRET, SECRET.lower(), SECRET.upper(), SECRET.encode().hex(), *_in_base64(SECRET)}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from select import select
 from time import monotonic
 
 import pytest
@@ -17,7 +18,6 @@ JSON = "Content-Type: application/json"
 FORM = "Content-Type: multipart/form-data; boundary=b"
 WHOLE = json.dumps(job()).encode()
 JOBS = b"/api/v1/inference/jobs"
-_ENDLESS_SIZE_BYTES_MAX = 256 * 2**20
 
 
 def head(*lines: bytes) -> bytes:
@@ -45,6 +45,7 @@ MALFORMED = {
     "HTTP/9.9": head(b"POST " + JOBS + b" HTTP/9.9", b"X: " + S),
     "HTTP/2 at once": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "a method in lower case": head(b"post " + JOBS + b" HTTP/1.1", b"Host: x", b"X: " + S),
+    "a method of 38 letters": head(S.upper() + b" " + JOBS + b" HTTP/1.1", b"Host: x"),
     "a target without a slash": head(b"POST " + S + b" HTTP/1.1", b"Host: x"),
     "a target with a blank": head(b"POST " + JOBS + b" " + S + b" HTTP/1.1", b"Host: x"),
     "a target with NUL": head(b"POST " + JOBS + b"\0" + S + b" HTTP/1.1", b"Host: x"),
@@ -167,7 +168,6 @@ def test_refused_otherwise(running: Running, case: str) -> None:
         ("PATCH", "/jobs", "POST"),
         ("TRACE", "/jobs", "POST"),
         ("BREW", "/jobs", "POST"),
-        (SECRET, "/jobs", "POST"),
         ("DELETE", "/jobs", "POST"),
         ("GET", "/jobs/x", "DELETE, OPTIONS, PUT"),
         ("POST", "/jobs/x", "DELETE, OPTIONS, PUT"),
@@ -209,7 +209,6 @@ def test_methods(running: Running, method: str, path: str, allow: str) -> None:
         "/ui/%2e%2e%2f",
         "/schemas/../../pyproject.toml",
         "/problems/..%2f" + SECRET,
-        "/problems/nope",
         "/.git/config",
         "/{{7*7}}",
         "/%0d%0aX:1",
@@ -220,6 +219,10 @@ def test_methods(running: Running, method: str, path: str, allow: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_paths(running: Running, method: str, path: str) -> None:
     running.check_refused(request(method, path), 404, "not-found")
+
+
+def test_an_unknown_problem(running: Running) -> None:
+    running.check_refused(request("GET", "/problems/" + SECRET), 404, "not-found")
 
 
 def test_an_unknown_schema(running: Running) -> None:
@@ -269,7 +272,7 @@ def test_a_body_that_nobody_read_is_no_request(running: Running) -> None:
 ENDLESS = {
     "a picture": request("POST", "/media", "Transfer-Encoding: chunked", close=False),
     "a picture in a form": request("POST", "/media", FORM, "Transfer-Encoding: chunked", close=False)
-    + b"40\r\n--b\r\nContent-Disposition: form-data; name=file; filename=xxxxx\r\n\r\n\r\n",
+    + b"3e\r\n--b\r\nContent-Disposition: form-data; name=file; filename=x\r\n\r\n\r\n",
     "a form's preamble": request("POST", "/media", FORM, "Transfer-Encoding: chunked", close=False),
     "a job": request("POST", "/jobs", JSON, "Transfer-Encoding: chunked", close=False),
     "a cancel": request("POST", f"/jobs/{NOWHERE}/cancel", JSON, "Transfer-Encoding: chunked", close=False),
@@ -283,22 +286,25 @@ def test_bodies_without_an_end(running: Running, case: str) -> None:
     before, since = running.ends(), running.log_size_bytes
     data = (S + b" ") * 1500
     piece = b"%x\r\n%s\r\n" % (len(data), data)
+    left, received = piece, b""
     with socket.create_connection(("127.0.0.1", running.port), 15) as connection:
         connection.sendall(ENDLESS[case])
         connection.setblocking(False)
-        sent = 0
-        received = b""
         until = monotonic() + 15
-        while not received and sent < _ENDLESS_SIZE_BYTES_MAX:
-            assert monotonic() < until
+        while True:  # until the service ends it
+            readable, writable, _ = select([connection], [connection], [], max(0.0, until - monotonic()))
+            assert readable or writable, "it takes no more, and says nothing"
+            assert monotonic() < until, "it goes on reading"
             try:
-                sent += connection.send(piece)
-            except OSError:
-                connection.settimeout(10)
-            try:
-                received = connection.recv(65536)
-            except BlockingIOError:
-                continue
+                if readable:
+                    answer = connection.recv(65536)
+                    if not answer:
+                        break
+                    received += answer
+                elif writable:
+                    left = left[connection.send(left) :] or piece
+            except ConnectionError:
+                break
     assert received.startswith(b"HTTP/1.1 413 ")
     assert b"urn:darkroom:problem:body-too-large" in received
     assert running.ends() == before

@@ -1,4 +1,4 @@
-"""Bad JSON against the running service: for each row its status and problem; nothing is appended, nothing logged."""
+"""Bad JSON against the running service: each row with its status and problem; nothing appended, nothing logged."""
 
 import gzip
 import json

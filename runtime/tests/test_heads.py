@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.runtime import heads
+from darkroom.runtime import headsfold, headsopen
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.eventlog.port import Record
 from darkroom.runtime.heads import Folded, HeadStore
@@ -134,7 +134,7 @@ def ahead_of_the_log(_path: Path, _: pytest.MonkeyPatch) -> MemoryLog:
 
 
 def other_fold(_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryLog | None:
-    monkeypatch.setattr(heads, "FOLD_VERSION", heads.FOLD_VERSION + 1)
+    monkeypatch.setattr(headsopen, "FOLD_VERSION", headsopen.FOLD_VERSION + 1)
     return None
 
 
@@ -219,7 +219,7 @@ def test_a_file_is_kept_and_let_go_while_the_log_cannot_be_asked(tmp_path: Path)
 def test_commands_are_remembered_for_a_window_of_offsets_and_creates_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(heads, "REMEMBERED_OFFSETS", 3)
+    monkeypatch.setattr(headsfold, "REMEMBERED_OFFSETS", 3)
     log = MemoryLog(1)
     store = HeadStore(":memory:", log)
     (created,) = append_chain(log, "job-1", QUEUED)

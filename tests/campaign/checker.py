@@ -1,8 +1,8 @@
 """Judges every answer of a history by the log alone.
 
-An answer is right if it was true at some length of the job's partition between the shortest it can have had when the
-request was made and the longest it can have had when the answer came (`bounds`). A 503, and an answer that never
-came, say nothing: the command may or may not have taken effect, once.
+An answer is right if it was true at some length of the job's partition between the shortest it can have had when
+the request was made and the longest it can have had when the answer came (`bounds`). A 503, and an answer that
+never came, say nothing: the command may or may not have taken effect, once.
 """
 
 import base64
@@ -39,8 +39,8 @@ def judge(
     quiet: bool = True,
     other_jobs: frozenset[str] = frozenset(),
 ) -> list[Violation]:
-    """Everything in the history and the log that is not as promised. `quiet`: the log is taken at rest, so that no job
-    may be queued or running still. `other_jobs` were asked for by somebody else and are not looked at."""
+    """Everything in the history and the log that is not as promised. `quiet`: the log is taken at rest, so that no
+    job may be queued or running still. `other_jobs` were asked for by somebody else and are not looked at."""
     log = [record for record in records if record.key not in other_jobs]
     found = fold(log, partitions)
     violations = [Violation("strange record", "", what) for what in found.strange]
@@ -57,7 +57,10 @@ def judge(
         if quiet and story.last.status in ACTIVE:
             violations.append(Violation("not ended", job_id, f"it is still {story.last.status}: {story.last}"))
         for call in calls:
-            violations += [Violation(rule, job_id, f"{what} ({_shown(call)})") for rule, what in _answer(found, story, call, bounds)]
+            violations += [
+                Violation(rule, job_id, f"{what} ({_shown(call)})")
+                for rule, what in _answer(found, story, call, bounds)
+            ]
         violations += [Violation("answers differ", job_id, what) for what in _differing(calls)]
     return violations
 
@@ -73,7 +76,9 @@ def position_of(body: Mapping[str, object]) -> tuple[int, int] | None:
     """Partition and offset that an answer names; None if it names none that can be read."""
     try:
         token = str(body["position"])
-        version, partition, offset, _ = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode().split(".", 3)
+        version, partition, offset, _ = (
+            base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode().split(".", 3)
+        )
         return (int(partition), int(offset)) if version == "1" else None
     except (KeyError, ValueError):
         return None
@@ -134,7 +139,7 @@ def _accepted(log: LogFold, story: Story, call: Call, standing: list[int], most:
 
 
 def _is_due(story: Story, call: Call, standing: list[int], named: int) -> bool:
-    """Whether a 202 that names accepted event `named` was true: it is the call's own effect, or its first answer."""
+    """Whether a 202 that names accepted event `named` was true: as the call's own effect, or its first answer."""
     event, own_id = story.accepted[named - 1], command_id(call)
     if named - 1 in standing and due(story, named - 1, call).fresh:
         same = event.effect == (call.op, call.variant) and (own_id is None or own_id == event.command_id)

@@ -49,7 +49,9 @@ def _unclaimed(events: Sequence[Event], keyless: Sequence[Call]) -> list[Finding
     found: list[Finding] = []
     creations = [event for event in events if event.type == "created"]
     others = [event for event in events if event.type != "created"]
-    if creations and not any(_may_have_done(call) for call in keyless if (call.op, call.variant) == creations[0].effect):
+    if creations and not any(
+        _may_have_done(call) for call in keyless if (call.op, call.variant) == creations[0].effect
+    ):
         found.append(("refused, yet done", f"{creations[0].effect} at offset {creations[0].offset}"))
     wanted = Counter(event.effect for event in others)
     for effect, times in wanted.items():

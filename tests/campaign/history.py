@@ -15,8 +15,8 @@ CREATE, RUN, CANCEL, DELETE = "create", "run", "cancel", "delete"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to one instance, and its answer. `status` is None if none came: then, as after a 503, nobody knows
-    whether it took effect.
+    """One request to one instance, and its answer. `status` is None if none came: then, as after a 503, nobody
+    knows whether it took effect.
 
     `variant` tells bodies of one operation apart, and shows in the event that the request makes. `if_match` is the
     header as sent. `body` holds of the answer what the checker looks at.

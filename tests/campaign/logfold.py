@@ -1,8 +1,8 @@
 """What the log says, folded by the rule of docs/adr/0002 and written again from there: no code of the services.
 
-An event counts if it names the version after the last counted one and that one's id; the first must be `created`. It
-then moves the job by the table of docs/lifecycle.md. An event that counts although no state of that table allows it
-is a finding, not an error of the fold.
+An event counts if it names the version after the last counted one and that one's id; the first must be `created`.
+It then moves the job by the table of docs/lifecycle.md. An event that counts although no state of that table allows
+it is a finding, not an error of the fold.
 """
 
 from collections.abc import Iterable, Mapping
@@ -98,8 +98,9 @@ class LogFold:
             return
         story = self.stories.setdefault(record.key, Story(record.key))
         before = story.last
-        first = before.version == 0
-        if event.version != before.version + 1 or event.prev_id != before.last_id or (first != (event.type == "created")):
+        continues = event.version == before.version + 1 and event.prev_id == before.last_id
+        opens = before.version == 0
+        if not continues or opens != (event.type == "created"):
             story.void.append(event)
             return
         after, wrong = _moved(before, event)

@@ -71,9 +71,7 @@ def _crowd(rng: Random, seed: str) -> tuple[str, list[list[Ask]]]:
     if rng.random() < 0.5:
         crowd = replace(crowd, method="POST", key=f"{seed}-create")
         job_id = job_id_of(TENANT, f"{seed}-create")
-    again = Ask(rng.choice([RUN, CANCEL, DELETE]), key=f"{seed}-crowd", variant="")
-    if again.op == RUN:
-        again = replace(again, variant=str(rng.randint(1, 900)))
+    again = _command(rng, rng.choice([RUN, CANCEL, DELETE]), f"{seed}-crowd")
     return job_id, [[crowd] * 20, [again] * rng.randint(8, 20), [crowd, again]]
 
 
@@ -107,17 +105,20 @@ def _conflict(rng: Random, seed: str, number: int) -> list[Ask]:
     burst: list[Ask] = []
     for place in range(rng.randint(2, 5)):
         key = rng.choice([None, f"{seed}-{number}-{place}", f"{seed}-{number}-shared"])
-        op = rng.choices([RUN, CANCEL, DELETE], [5, 4, 1.2])[0]
-        variant = str(rng.randint(1, 900)) if op == RUN else ""
-        condition = rng.choices([None, RIGHT, STALE, ANY], [70, 15, 10, 5])[0]
-        wait_s = rng.choices([0, 1], [90, 10])[0] if op == RUN else 0
-        ask = Ask(op, "DELETE" if op == DELETE else "POST", key, variant, condition, wait_s)
+        ask = _command(rng, rng.choices([RUN, CANCEL, DELETE], [5, 4, 1.2])[0], key)
+        ask = replace(ask, condition=rng.choices([None, RIGHT, STALE, ANY], [70, 15, 10, 5])[0])
         burst.append(ask)
         if key is not None and rng.random() < 0.4:
             burst.append(ask)
-        if key is not None and op == RUN and rng.random() < 0.15:
+        if key is not None and ask.op == RUN and rng.random() < 0.15:
             burst.append(replace(ask, variant=str(rng.randint(901, 1000))))
     return burst
+
+
+def _command(rng: Random, op: str, key: str | None) -> Ask:
+    if op != RUN:
+        return Ask(op, "DELETE" if op == DELETE else "POST", key)
+    return Ask(op, "POST", key, str(rng.randint(1, 900)), wait_s=rng.choices([0, 1], [90, 10])[0])
 
 
 def _again(rng: Random, bursts: list[list[Ask]]) -> list[Ask]:
@@ -132,5 +133,3 @@ def _variant(rng: Random, name: str) -> str:
 
 def _uuid(rng: Random) -> str:
     return str(UUID(int=rng.getrandbits(128), version=4))
-
-

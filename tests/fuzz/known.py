@@ -3,7 +3,7 @@ of them is accepted. Filled by planting a little of everything, and by learning 
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -55,6 +55,7 @@ def picture(form: str = "PNG", size_px: tuple[int, int] = (8, 6), colour: int = 
 class Known:
     """Pools of what is there. Job ids of every state, deleted ones too: what a command does to them differs."""
 
+    label: str
     model_file: bytes
     description: dict[str, Any]
     pictures: Sequence[bytes]
@@ -66,7 +67,7 @@ class Known:
     model_positions: Pool[str] = field(default_factory=Pool)
     cursors: Pool[str] = field(default_factory=Pool)
     keys: Pool[str] = field(default_factory=lambda: Pool("fuzz-key"))
-    serial: Any = field(default_factory=lambda: count(1))
+    serial: Iterator[int] = field(default_factory=lambda: count(1))
 
     @classmethod
     def planted(cls, command_api: str, query_api: str, label: str) -> "Known":
@@ -78,6 +79,7 @@ class Known:
             if k not in ("name", "version", "artifact", "source")
         }
         known = cls(
+            label=label,
             model_file=TFLITE.read_bytes(),
             description=description,
             pictures=[picture(form, colour=n) for n, form in enumerate(("PNG", "JPEG", "GIF", "BMP", "WEBP"))],
@@ -98,14 +100,25 @@ class Known:
                     "labels": {"batch": label},
                     "execute": execute,
                 }
-                accepted = told("POST", f"{command_api}/jobs", json=body, headers={"Idempotency-Key": f"{label}-{number}"})
-                known.keys.add(f"{label}-{number}")
+                accepted = told(
+                    "POST", f"{command_api}/jobs", json=body, headers={"Idempotency-Key": f"{label}-p{number}"}
+                )
+                known.keys.add(f"{label}-p{number}")
                 known.learn_job(accepted)
                 if execute:
-                    told("GET", f"{query_api}/jobs/{accepted['id']}", headers={"Prefer": "wait=30"}, params={"after": accepted["position"]})
+                    told(
+                        "GET",
+                        f"{query_api}/jobs/{accepted['id']}",
+                        headers={"Prefer": "wait=30"},
+                        params={"after": accepted["position"]},
+                    )
                 elif number == 5:
                     told("DELETE", f"{command_api}/jobs/{accepted['id']}")
         return known
+
+    def fresh(self) -> str:
+        """A name that was never used."""
+        return f"{self.label}-{next(self.serial)}"
 
     def learn_job(self, accepted: dict[str, Any]) -> None:
         """From the body of a 202."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_OID, uuid5
 
 from schemathesis import Case
 
@@ -18,7 +18,7 @@ from .known import BUNDLED, OWN_MODELS, PROTECTED, Known, picture
 from .targets import Target
 
 _WAITS = re.compile(r"wait\s*=", re.IGNORECASE)
-_STREAM = "text/event-stream"
+STREAM = "text/event-stream"
 _ACCEPTED = frozenset({202, 303})
 _OF_MODELS = frozenset({"registerModel", "retireModel"})
 _TAKES_JOB = frozenset({"createJob", "putJob"})
@@ -59,7 +59,7 @@ def _tame(target: Target, case: Case) -> None:
 
 def _stream(target: Target, random: Random) -> dict[str, str]:
     streams = target.id == "streamEvents" or (target.id == "getJobEvents" and random.random() < 0.1)
-    return {"Accept": _STREAM} if streams else {}
+    return {"Accept": STREAM} if streams else {}
 
 
 def _known(target: Target, case: Case, known: Known, random: Random) -> Asked:
@@ -78,9 +78,9 @@ def _known(target: Target, case: Case, known: Known, random: Random) -> Asked:
     body, media_type = _body(target, case, known, random)
     meant = None
     if target.id in _TAKES_JOB and "If-Match" not in headers:
-        fresh = f"fuzz-{random.getrandbits(64):x}"
+        fresh = known.fresh()
         if target.id == "putJob":
-            path["job_id"] = str(UUID(int=random.getrandbits(128), version=4))
+            path["job_id"] = str(uuid5(NAMESPACE_OID, fresh))
         if "Idempotency-Key" in headers:
             headers["Idempotency-Key"] = fresh
             known.keys.add(fresh)
@@ -121,7 +121,7 @@ def _value(target: Target, name: str, known: Known, random: Random) -> Any:
         case "status":
             return random.sample(["created", "queued", "running", "succeeded", "failed", "cancelled"], 2)
         case "label":
-            return ["batch:fuzz"]
+            return [f"batch:{known.label}"]
         case "model":
             return known.models.pick(random)
         case "id":
@@ -129,13 +129,13 @@ def _value(target: Target, name: str, known: Known, random: Random) -> Any:
         case "limit":
             return random.randint(1, 200)
         case "min_score":
-            return random.choice([0, 1, 0.5, random.random(), random.random() / 10**random.randint(0, 9)])
+            return random.choice([0, 1, 0.5, random.random(), random.random() / 10 ** random.randint(0, 9)])
         case "created_from" | "created_to" | "since":
             return f"20{random.randint(10, 40)}-0{random.randint(1, 9)}-1{random.randint(0, 9)}T00:00:00Z"
         case "include":
             return "void"
         case "Idempotency-Key":
-            return known.keys.pick(random) if random.random() < 0.2 else f"fuzz-{random.getrandbits(64):x}"
+            return known.keys.pick(random) if random.random() < 0.2 else known.fresh()
         case "If-Match" | "If-None-Match":
             return f'"{known.versions.pick(random)}"'
         case "Prefer":
@@ -154,7 +154,7 @@ def _body(target: Target, case: Case, known: Known, random: Random) -> tuple[Any
         case "createJob" | "putJob" if random.random() < 0.3:
             form: dict[str, Any] = {
                 "model": random.choice(BUNDLED),
-                "labels": '{"batch": "fuzz"}',
+                "labels": json.dumps({"batch": known.label}),
                 "file": [random.choice(known.pictures) for _ in range(random.randint(1, 2))],
             }
             return form | ({"execute": "false"} if random.random() < 0.7 else {}), "multipart/form-data"
@@ -164,7 +164,7 @@ def _body(target: Target, case: Case, known: Known, random: Random) -> tuple[Any
             body: dict[str, Any] = {
                 "model": random.choice(BUNDLED),
                 "inputs": [random.choice(given)],
-                "labels": {"batch": "fuzz"},
+                "labels": {"batch": known.label},
             }
             if random.random() < 0.5:
                 body["parameters"] = {"top_k": random.randint(1, 1000), "min_score": random.random()}
@@ -196,7 +196,7 @@ def _unruly(target: Target, asked: Asked, random: Random) -> Asked:
     match random.choice(places):
         case "path":
             name = random.choice(sorted(target.names["path"]))
-            case.path_parameters[name] = unruly.text(random)
+            case.path_parameters[name] = unruly.segment(random)
         case "named":
             name = random.choice(sorted(target.names["query"]))
             value = unruly.text(random)

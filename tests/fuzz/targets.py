@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ class Target:
 
     id: str
     base_url: str
-    operation: APIOperation[Any, Any]
+    operation: APIOperation
     names: Mapping[str, frozenset[str]]
     problems: Mapping[int, frozenset[str]]
 
@@ -48,7 +47,8 @@ def _targets(schema: BaseSchema, url: str) -> Iterator[Target]:
         shared = schema.raw_schema["paths"][operation.path].get("parameters", [])
         declared = [p for p in (*shared, *raw.get("parameters", []))]
         names = {
-            place: frozenset(p["name"] for p in declared if p["in"] == place) for place in ("path", "query", "header")
+            place: frozenset(p["name"] for p in declared if p["in"] == place)
+            for place in ("path", "query", "header")
         }
         problems = {
             int(status): frozenset(answer["content"]["application/problem+json"]["examples"])

@@ -46,10 +46,15 @@ def data_url(data: bytes) -> str:
 
 
 def text(random: Random) -> str:
-    """Never a path of its own: no slash, no dot segment alone (a client would take that away)."""
     if random.random() < 0.3:
-        return "".join(random.choices(string.printable.replace("/", "") + "éß漢🙂", k=random.randint(1, 40)))
+        return "".join(random.choices(string.printable + "éß漢🙂", k=random.randint(1, 40)))
     return random.choice(TEXTS)
+
+
+def segment(random: Random) -> str:
+    """What can stand between two slashes of a path, and is not taken for anything else on the way."""
+    found = "".join(c for c in text(random) if c not in "/?#%\\" and c.isprintable())
+    return found if found.strip(". ") else "x"
 
 
 def plain_text(random: Random) -> str:

@@ -30,6 +30,9 @@ class Parameters(Strict):
     max_detections = WholeNumber(1, 1000, load_default=50, metadata={"description": "boxes per picture"})
 
 
+_PARAMETERS = Parameters()  # making a schema costs more than loading with one
+
+
 class Input(Strict):
     """One picture: exactly one of the three."""
 
@@ -75,7 +78,7 @@ class Job(Strict):
 
     model = model_reference(required=True)
     inputs = fields.List(fields.Nested(Input), required=True, validate=validate.Length(min=1, max=INPUTS_MAX))
-    parameters = fields.Nested(Parameters, load_default=lambda: Parameters().load({}))
+    parameters = fields.Nested(Parameters, load_default=lambda: _PARAMETERS.load({}))
     labels = labels_of_job()
     execute = Flag(load_default=True, metadata={"description": "false: only create it"})
     deadline_s = deadline_s(load_default=60.0)

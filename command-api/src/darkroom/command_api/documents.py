@@ -8,6 +8,8 @@ from darkroom.command_api.bodies import Job, Run
 
 JOB_ID = "01977f6e-7c1a-7d3e-9c55-3f2a4d5e6f70"
 DIGEST = "sha256:5a9522051c3cec2bbd2f6323fccba32e8fbf3ddcc2b3e2fd46b04c720bc6f866"
+MODEL_NAME = "my-classifier"
+"""None that comes with the service: whoever tries \"retire\" out in Swagger UI keeps those."""
 POSITION = "MS4zLjE3Lk5kTjB0"
 _QUERY = "http://127.0.0.1:8081/api/v1/inference"
 _COMMAND = "http://127.0.0.1:8080/api/v1/inference"
@@ -100,9 +102,9 @@ def job_accepted(status: str, version: int, run: int) -> dict[str, Any]:
 
 def model_accepted(status: str) -> dict[str, Any]:
     """An example of the 202 of a command on a model."""
-    get = f"{_QUERY}/models/shapes-classifier"
+    get = f"{_QUERY}/models/{MODEL_NAME}"
     return {
-        "name": "shapes-classifier",
+        "name": MODEL_NAME,
         "version": "1",
         "digest": DIGEST,
         "status": status,

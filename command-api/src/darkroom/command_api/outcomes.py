@@ -14,7 +14,6 @@ COMMANDS = Counter(
     "Commands by outcome: accepted, repeated, or a problem's name",
     ["command", "outcome"],
 )
-_log = structlog.get_logger("darkroom.commands")
 
 
 class Counted:
@@ -30,8 +29,8 @@ class Counted:
 
 @contextmanager
 def counted(command: str, **subject: str) -> Iterator[Counted]:
-    """Counts one command and logs it. From here on every line of the request names its subject: `job_id=…` or
-    `model=…`."""
+    """Counts one command. From here on the log lines of the request name its subject (`job_id=…` or `model=…`), and
+    in the end its outcome."""
     structlog.contextvars.bind_contextvars(**subject)
     outcome = Counted()
     try:
@@ -39,15 +38,12 @@ def counted(command: str, **subject: str) -> Iterator[Counted]:
     except Exception as error:
         name = as_problem(error).kind.name
         COMMANDS.labels(command, name).inc()
-        _log.info("command refused", command=command, problem=name)
+        structlog.contextvars.bind_contextvars(command=command, outcome=name)
         raise
     accepted = outcome.accepted
-    result = "repeated" if accepted is not None and accepted.repeated else "accepted"
+    assert accepted is not None, "what raises nothing was accepted"
+    result = "repeated" if accepted.repeated else "accepted"
     COMMANDS.labels(command, result).inc()
-    if accepted is not None:
-        _log.info(
-            "command " + result,
-            command=command,
-            partition=accepted.partition,
-            offset=accepted.offset,
-        )
+    structlog.contextvars.bind_contextvars(
+        command=command, outcome=result, partition=accepted.partition, offset=accepted.offset
+    )

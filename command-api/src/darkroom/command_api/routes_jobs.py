@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flask import request
+from flask import Response, request
 
 from darkroom.command_api import documents as doc
-from darkroom.command_api.answers import Addresses, Answer, ended_answer, job_answer
+from darkroom.command_api.answers import Addresses, ended_answer, job_answer
 from darkroom.command_api.bodies import INPUTS_MAX, Job, Run
 from darkroom.command_api.caller import Caller, caller_of
 from darkroom.command_api.jobs import JobCommands
@@ -24,6 +24,8 @@ from darkroom.runtime.protocol import Accepted
 
 _UNAVAILABLE = ("log-unavailable", "tail-behind")
 _HEADERS = ("malformed-header", "version-differs")
+_NO_BODY = ("invalid-json", "unsupported-media-type", "body-too-large")
+"""A body that is sent all the same is read, and refused unless it is `{}`."""
 _CREATE = (
     *_HEADERS,
     *_UNAVAILABLE,
@@ -71,13 +73,13 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
         headers=doc.ENDED_HEADERS,
     )
 
-    def answer(job_id: str, accepted: Accepted) -> Answer:
+    def answer(job_id: str, accepted: Accepted) -> Response:
         """202 at once, or 303 once the run has ended, if the client would rather wait."""
         wait_s = wait_preferred()
         ended = commands.wait(job_id, accepted, wait_s)
         return ended_answer(job_id, accepted, ended, wait_s, at) if ended else job_answer(job_id, accepted, at)
 
-    def create(job_id: str, caller: Caller, *, known_id: bool) -> Answer:
+    def create(job_id: str, caller: Caller, *, known_id: bool) -> Response:
         with counted("create", job_id=job_id) as note:
             body, inputs = _read_job(picture_size_bytes_max)
             accepted = note(commands.create(job_id, body, inputs, caller, known_id=known_id))
@@ -88,7 +90,7 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
     @routes.response(202, doc.JobAccepted, example=doc.job_accepted("queued", 1, 1), headers=doc.ACCEPTED_HEADERS)
     @or_ended
     @problems(*_CREATE, "job-deleted")
-    def create_job() -> Answer:
+    def create_job() -> Response:
         """Create a job, and execute it
 
         Pictures come as uploads of before, as data: URLs, or as files of a multipart body. Under an
@@ -103,7 +105,7 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
     @routes.response(202, doc.JobAccepted, example=doc.job_accepted("queued", 1, 1), headers=doc.ACCEPTED_HEADERS)
     @or_ended
     @problems(*_CREATE, "job-deleted")
-    def put_job(job_id: str) -> Answer:
+    def put_job(job_id: str) -> Response:
         """Create a job under an id of the client's own
 
         Any UUID. The same body again gives the first answer; another body is refused.
@@ -118,9 +120,15 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
     @routes.doc(parameters=_COMMAND_PARAMETERS, operationId="deleteJob")
     @routes.response(202, doc.JobAccepted, example=doc.job_accepted("deleted", 4, 1), headers=doc.ACCEPTED_HEADERS)
     @problems(
-        *_HEADERS, *_UNAVAILABLE, "invalid-json", "unknown-job", "job-deleted", "invalid-request", "key-reused"
+        *_HEADERS,
+        *_UNAVAILABLE,
+        *_NO_BODY,
+        "unknown-job",
+        "job-deleted",
+        "invalid-request",
+        "key-reused",
     )
-    def delete_job(job_id: str) -> Answer:
+    def delete_job(job_id: str) -> Response:
         """Delete a job, and cancel a run under way"""
         caller, known = caller_of(request), _existing(job_id)
         with counted("delete", job_id=known) as note:
@@ -146,7 +154,7 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
         "model-retired",
         "key-reused",
     )
-    def run_job(job_id: str) -> Answer:
+    def run_job(job_id: str) -> Response:
         """Execute a job again
 
         With another model or other parameters, if the body gives them. Every run is kept.
@@ -165,14 +173,14 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
     @problems(
         *_HEADERS,
         *_UNAVAILABLE,
-        "invalid-json",
+        *_NO_BODY,
         "unknown-job",
         "job-state",
         "job-deleted",
         "invalid-request",
         "key-reused",
     )
-    def cancel_job(job_id: str) -> Answer:
+    def cancel_job(job_id: str) -> Response:
         """Cancel what is queued or running"""
         caller, known = caller_of(request), _existing(job_id)
         with counted("cancel", job_id=known) as note:

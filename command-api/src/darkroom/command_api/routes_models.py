@@ -5,11 +5,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from flask import request
+from flask import Response, request
 from werkzeug.datastructures import FileStorage
 
 from darkroom.command_api import documents as doc
-from darkroom.command_api.answers import Addresses, Answer, model_answer
+from darkroom.command_api.answers import Addresses, model_answer
 from darkroom.command_api.bodies import MODEL_NAME, MODEL_VERSION, ModelDescription
 from darkroom.command_api.caller import caller_of
 from darkroom.command_api.models import ModelCommands
@@ -29,7 +29,7 @@ _PATH = [
         "name": "name",
         "description": "the model's name",
         "schema": {"type": "string", "pattern": f"^{MODEL_NAME}$"},
-        "example": "shapes-classifier",
+        "example": doc.MODEL_NAME,
     },
     {
         "in": "path",
@@ -65,7 +65,7 @@ def model_routes(commands: ModelCommands, at: Addresses, incoming: Path, model_s
         "tail-behind",
         "store-unavailable",
     )
-    def register_model(name: str, version: str) -> Answer:
+    def register_model(name: str, version: str) -> Response:
         """Register a version of a model
 
         Multipart: `description` (JSON, see the schema ModelDescription) and `file`. The same content again is no
@@ -94,13 +94,15 @@ def model_routes(commands: ModelCommands, at: Addresses, incoming: Path, model_s
         "malformed-header",
         "version-differs",
         "invalid-json",
+        "unsupported-media-type",
+        "body-too-large",
         ("unknown-model", 404),
         ("model-retired", 410),
         "invalid-request",
         "log-unavailable",
         "tail-behind",
     )
-    def retire_model(name: str, version: str) -> Answer:
+    def retire_model(name: str, version: str) -> Response:
         """Retire a version of a model
 
         It may not be used for new runs; runs accepted before keep it.

@@ -17,7 +17,8 @@ REPEATABLE = frozenset({"status", "label", "after"})
 LIMIT_MAX = 200
 LIMIT_DEFAULT = 50
 WAIT_S_DEFAULT = 5
-_DECIMAL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?", re.ASCII)
+_DECIMAL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+"""As JSON writes numbers: what a program prints for a small fraction (1e-05) is one of them."""
 
 
 class Fraction(fields.Float):

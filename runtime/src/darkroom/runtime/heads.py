@@ -1,142 +1,174 @@
-"""Heads in a local, disposable SQLite file: what the write side knows of every job.
+"""Heads: what the write side knows of every job, folded from the log into a local, disposable file.
 
 Heads, remembered commands and next offsets change in one transaction. The file is stamped with the topic's
-identity, its partition count and the fold's version; if any differs, or the file is ahead of the log, it is
-thrown away and filled again from the log. One process at a time has it, held by a lock on a file beside it.
+identity, its partition count and the fold's version; if any differs, if the file is ahead of the log, or if it
+is not what was written (headsfile.py), a copy takes its place (headscopy.py), or it is filled again from the
+log. One process at a time has it, held by a lock on a file beside it.
+
+Reads and folds take turns under one lock, so a read never sees half a transaction, and a read that begins after
+the tail told a position sees all before it: the barrier before a refusal rests on that. It may see more, since
+a commit comes before the telling: that is harmless, for it is in the log, and whatever is decided on it is
+judged by the fold. A batch is committed in pieces, so that a read waits for one piece at most.
 """
 
-import fcntl
-import logging
+import atexit
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from darkroom.runtime import headsfold
+from darkroom.runtime import headsrows as rows
 from darkroom.runtime.eventlog.port import EventLog, Record
+from darkroom.runtime.headsfold import Folded, Piece
+from darkroom.runtime.headsopen import Copies, lock_file, open_file
+from darkroom.runtime.headsseal import HeadsFileLost
 from darkroom.runtime.protocol import Verdict
-from darkroom.schemas.chain import Guard, accepts, partition_of
-from darkroom.schemas.errors import StoreUnavailable, Undecodable
-from darkroom.schemas.job import Head, Outcome, Status, evolve
-from darkroom.schemas.wire import read_guard
+from darkroom.schemas.chain import partition_of
+from darkroom.schemas.job import Head, Outcome, Status
 
-_log = logging.getLogger("darkroom.heads")
+__all__ = ["Folded", "HeadStore", "HeadsFileLost"]
 
-FOLD_VERSION = 1
-"""Raise it whenever `job.evolve` or the layout below changes: older files are then rebuilt."""
-
-REMEMBERED_OFFSETS = 10_000
-"""The window, per partition, in which a repeated command is recognised. Creates never expire: their id and
-hash stand in the head."""
-
-_LAYOUT = """
-CREATE TABLE stamp (topic_id TEXT, partitions INTEGER, fold_version INTEGER);
-CREATE TABLE positions (partition INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL);
-CREATE TABLE heads (
-    job TEXT PRIMARY KEY, partition INTEGER NOT NULL, tenant TEXT NOT NULL, version INTEGER NOT NULL,
-    last_event_id TEXT NOT NULL, status TEXT NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    create_command_id TEXT NOT NULL, create_hash TEXT NOT NULL, origin_offset INTEGER NOT NULL,
-    request_offset INTEGER NOT NULL, last_offset INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX queued ON heads (partition, request_offset) WHERE status = 'queued';
-CREATE INDEX running ON heads (partition, request_offset) WHERE status = 'running';
-CREATE TABLE commands (
-    partition INTEGER NOT NULL, offset INTEGER NOT NULL, command_id TEXT NOT NULL, request_hash TEXT NOT NULL,
-    version INTEGER NOT NULL, status TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (partition, offset)
-) WITHOUT ROWID;
-CREATE INDEX by_command ON commands (partition, command_id);
-"""
-_HEAD_COLUMNS = (
-    "tenant, version, last_event_id, status, run, attempt, create_command_id, create_hash, origin_offset, "
-    "request_offset, last_offset"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """One accepted event and the head after it, for those who act on the log (the executor)."""
-
-    record: Record
-    guard: Guard
-    head: Head
+_PIECE_RECORDS_MAX = 500
+"""How many records are folded in one transaction, and so how long a read may have to wait."""
 
 
 class HeadStore:
     """The fold of job heads. Reads may come from any thread; `apply` from one only (the tail's)."""
 
     def __init__(
-        self, path: Path | str, log: EventLog, on_folded: Callable[[Sequence[Folded]], None] | None = None
+        self,
+        path: Path | str,
+        log: EventLog,
+        on_folded: Callable[[Sequence[Folded]], None] | None = None,
+        copies: Copies | None = None,
     ) -> None:
-        """`path` may be ":memory:". `on_folded` is called in the tail's thread, after the commit. Raises
-        LogUnavailable if the log cannot be asked how far it reaches, StoreUnavailable if another process has
-        the file."""
+        """`path` may be ":memory:". `on_folded` is called in the tail's thread, after the commit. `copies` are
+        tried where the file cannot be used. Raises LogUnavailable if the log cannot be asked how far it reaches,
+        StoreUnavailable if another process has the file."""
         self._partitions = log.partitions
         self._on_folded = on_folded
         self._lock = threading.Lock()
-        self._file_lock = _lock_file(path)
+        self._copying = threading.Lock()
+        self._failure: str | None = None
+        self._file_lock = lock_file(path)
+        self._closed = False
         try:
-            self._db = self._open(path, log)
+            self._file = open_file(path, log, copies)
+            found = self._file.db.execute("SELECT partition, next_offset, heads FROM positions").fetchall()
+            self._file.check()
         except BaseException:
             self._unlock_file()
             raise
-        self._positions = dict(self._db.execute("SELECT partition, next_offset FROM positions"))
+        self._positions: dict[int, int] = {partition: next_offset for partition, next_offset, _ in found}
+        self._counts: dict[int, int] = {partition: count for partition, _, count in found}
+        if self._file_lock is not None:
+            # SQLite checkpoints when it is closed, as at an exit without our own close: it must be our checkpoint.
+            atexit.register(self.close)
 
     def positions(self) -> Mapping[int, int]:
+        """The offset of the next record of each partition."""
         return dict(self._positions)
 
     def get(self, job_id: str) -> Head | None:
-        """The head of a job, or None if no accepted event of it was read so far."""
-        with self._lock:
-            row = self._db.execute(f"SELECT {_HEAD_COLUMNS} FROM heads WHERE job = ?", (job_id,)).fetchone()
-        return _head(row) if row else None
+        """The head of a job, or None if no accepted event of it was read so far. Raises HeadsFileLost."""
+        found = self._select(rows.SELECT_HEAD, (rows.packed(job_id),))
+        return rows.head_of(found[0]) if found else None
 
     def seen(self, job_id: str, command_id: str) -> Outcome | None:
-        """What a command did, if it was accepted within the window."""
+        """What a command did, if it was accepted within the window. Raises HeadsFileLost."""
+        partition = partition_of(job_id, self._partitions)
+        window = headsfold.REMEMBERED_OFFSETS
+        slots = partition * window, (partition + 1) * window - 1
         with self._lock:
-            row = self._db.execute(
-                "SELECT command_id, request_hash, offset, version, status, run FROM commands "
-                "WHERE partition = ? AND command_id = ? ORDER BY offset LIMIT 1",
-                (partition_of(job_id, self._partitions), command_id),
-            ).fetchone()
-        return Outcome(row[0], row[1], row[2], row[3], Status(row[4]), row[5]) if row else None
+            oldest = self._positions[partition] - window
+            found = self._selected(rows.SELECT_COMMAND, (rows.packed(command_id), *slots, oldest))
+        if not found:
+            return None
+        command, request_hash, offset, version, status, run = found[0]
+        return Outcome(
+            rows.unpacked(command), rows.unpacked(request_hash), offset, version, rows.status_of(status), run
+        )
 
     def queued(self, partition: int, limit: int) -> list[tuple[str, Head]]:
-        """The jobs of a partition that wait for an executor, those requested first in front."""
-        return self._where("status = 'queued'", partition, limit)
+        """The jobs of a partition that wait for an executor, those requested first in front. Raises
+        HeadsFileLost."""
+        return self._active(Status.QUEUED, partition, limit)
 
     def running(self, partition: int, limit: int) -> list[tuple[str, Head]]:
-        """The jobs of a partition that an executor has taken, those requested first in front."""
-        return self._where("status = 'running'", partition, limit)
-
-    def _where(self, condition: str, partition: int, limit: int) -> list[tuple[str, Head]]:
-        with self._lock:
-            rows = self._db.execute(
-                f"SELECT job, {_HEAD_COLUMNS} FROM heads WHERE partition = ? AND {condition} "
-                "ORDER BY request_offset LIMIT ?",
-                (partition, limit),
-            ).fetchall()
-        return [(row[0], _head(row[1:])) for row in rows]
+        """The jobs of a partition that an executor has taken, those requested first in front. Raises
+        HeadsFileLost."""
+        return self._active(Status.RUNNING, partition, limit)
 
     def apply(self, records: Sequence[Record]) -> Sequence[Verdict]:
+        """Folds records in order, and tells the verdicts. Raises HeadsFileLost: nobody may be told a verdict, and
+        the file must be opened anew."""
         verdicts: list[Verdict] = []
         folded: list[Folded] = []
-        with self._lock, self._db:
-            moved: dict[int, int] = {}
-            for record in records:
-                verdicts += self._fold(record, folded)
-                moved[record.partition] = record.offset + 1
-            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", list(moved.items()))
-            self._forget_old(moved)
-        self._positions |= moved  # only now: a transaction that failed has moved nothing
+        for start in range(0, len(records), _PIECE_RECORDS_MAX):
+            piece = Piece(self._partitions)
+            with self._lock, self._guarded():
+                with self._file.transaction():
+                    for record in records[start : start + _PIECE_RECORDS_MAX]:
+                        piece.fold(record, self._file.db)
+                    positions = self._positions | piece.moved  # a transaction that fails has moved nothing
+                    counts = {p: self._counts[p] + piece.new_in(p) for p in positions}
+                    piece.write(self._file.db, counts)
+                self._positions, self._counts = positions, counts
+            verdicts += piece.verdicts
+            folded += piece.folded
         if self._on_folded and folded:
             self._on_folded(folded)
         return verdicts
 
-    def close(self) -> None:
+    def count(self) -> int:
+        """How many jobs are known; costs nothing."""
+        return sum(self._counts.values())
+
+    def size_bytes(self) -> int:
+        """Size of the file with its -wal (or of the memory, for ":memory:"); costs nothing."""
         with self._lock:
-            self._db.close()
+            return 0 if self._closed else self._file.size_bytes
+
+    def failure(self) -> str | None:
+        """Why nothing can be read from the file any more, if it is so: the process must then end. Looks at the
+        file, so an instance at rest notices as well."""
+        try:
+            with self._lock, self._guarded():
+                self._file.check()
+        except HeadsFileLost as error:
+            return str(error)
+        return None
+
+    def copy_to(self, target: Path) -> int:
+        """Copies the file as it is at one moment, beside folds; returns how many events it has passed. Raises
+        HeadsFileLost (the copy is then worth nothing), OSError."""
+        with self._copying:
+            with self._lock, self._guarded():
+                self._file.checkpoint()
+                seal, passed = self._file.seal, sum(self._positions.values())
+                self._file.held = True
+            try:
+                self._file.copy_main(target, seal)
+            finally:
+                self._file.held = False
+        return passed
+
+    def close(self) -> None:
+        """Closes the file, whole. May be called again."""
+        atexit.unregister(self.close)
+        with self._copying, self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._failure is None:
+                with suppress(HeadsFileLost, sqlite3.Error):
+                    self._file.checkpoint()
+            self._failure = self._failure or "the heads are closed"
+            self._file.close()
             self._unlock_file()
 
     def _unlock_file(self) -> None:
@@ -144,108 +176,30 @@ class HeadStore:
             os.close(self._file_lock)
             self._file_lock = None
 
-    def _fold(self, record: Record, folded: list[Folded]) -> list[Verdict]:
+    def _active(self, status: Status, partition: int, limit: int) -> list[tuple[str, Head]]:
+        found = self._select(rows.SELECT_ACTIVE, (partition, rows.STATUS_NUMBER[status], limit))
+        return [(rows.unpacked(row[0]), rows.head_of(row[1:])) for row in found]
+
+    def _select(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
+        with self._lock:
+            return self._selected(statement, parameters)
+
+    def _selected(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
+        with self._guarded():
+            found = self._file.db.execute(statement, parameters).fetchall()
+            self._file.check()
+        return found
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Once anything is wrong with the file, nothing is read from it or written to it any more."""
+        if self._failure is not None:
+            raise HeadsFileLost(self._failure)
         try:
-            guard = read_guard(record.key, record.headers)
-        except Undecodable:
-            return []  # no event of ours: it changes nothing here, and the projector quarantines it
-        if partition_of(guard.key, self._partitions) != record.partition:
-            return []
-        row = self._db.execute(f"SELECT {_HEAD_COLUMNS} FROM heads WHERE job = ?", (guard.key,)).fetchone()
-        before = _head(row) if row else None
-        version, last_event_id = (before.version, before.last_event_id) if before else (0, "")
-        if not accepts(version, last_event_id, guard):
-            return [Verdict(record.partition, record.offset, guard.event_id, accepted=False)]
-        head = evolve(before, guard, record.offset)
-        self._db.execute(
-            f"INSERT OR REPLACE INTO heads (job, partition, {_HEAD_COLUMNS}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (guard.key, record.partition, *astuple(head)),
-        )
-        self._db.execute(
-            "INSERT OR IGNORE INTO commands VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.partition,
-                record.offset,
-                guard.command_id,
-                guard.request_hash,
-                head.version,
-                head.status,
-                head.run,
-            ),
-        )
-        folded.append(Folded(record, guard, head))
-        outcome = Outcome(guard.command_id, guard.request_hash, record.offset, head.version, head.status, head.run)
-        return [Verdict(record.partition, record.offset, guard.event_id, True, outcome)]
-
-    def _forget_old(self, positions: Mapping[int, int]) -> None:
-        self._db.executemany(
-            "DELETE FROM commands WHERE partition = ? AND offset < ?",
-            [(p, offset - REMEMBERED_OFFSETS) for p, offset in positions.items()],
-        )
-
-    def _open(self, path: Path | str, log: EventLog) -> sqlite3.Connection:
-        stamp = (log.topic_id, log.partitions, FOLD_VERSION)
-        if str(path) != ":memory:":
-            db = _reopen(path, stamp, log)
-            if db is not None:
-                return db
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{path}{suffix}").unlink(missing_ok=True)
-        db = _connect(path)
-        db.executescript(_LAYOUT)
-        with db:
-            db.execute("INSERT INTO stamp VALUES (?, ?, ?)", stamp)
-            db.executemany("INSERT INTO positions VALUES (?, 0)", [(p,) for p in range(log.partitions)])
-        return db
-
-
-def _lock_file(path: Path | str) -> int | None:
-    """Two processes that fold into one file would each find the other's events void. A dead process holds no
-    lock, however it died."""
-    if str(path) == ":memory:":
-        return None
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise StoreUnavailable(f"the heads file {path} is in use by another process") from None
-    return descriptor
-
-
-def _connect(path: Path | str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, check_same_thread=False)
-    # WAL with NORMAL keeps the file consistent over a crash; what it may lose is read again from the log.
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    return db
-
-
-def _reopen(path: Path | str, stamp: tuple[str, int, int], log: EventLog) -> sqlite3.Connection | None:
-    """The file's connection if it belongs to this log and does not know more than the log holds."""
-    if not Path(path).exists():
-        return None
-    db = None
-    try:
-        db = _connect(path)
-        if db.execute("SELECT topic_id, partitions, fold_version FROM stamp").fetchall() == [stamp]:
-            positions = dict(db.execute("SELECT partition, next_offset FROM positions"))
-            if set(positions) == set(range(log.partitions)) and all(
-                offset <= log.end_offset(p, 5.0) for p, offset in positions.items()
-            ):
-                usable, db = db, None
-                return usable
-    except sqlite3.DatabaseError as error:
-        _log.warning("the heads file %s cannot be used: %s", path, error)
-    finally:
-        if db is not None:
-            db.close()
-    _log.info("the heads file %s belongs to another log or fold: rebuilding it", path)
-    return None
-
-
-def _head(row: Sequence[Any]) -> Head:
-    tenant, version, last_event_id, status, *others = row
-    return Head(tenant, version, last_event_id, Status(status), *others)
+            yield
+        except HeadsFileLost as error:
+            self._failure = str(error)
+            raise
+        except sqlite3.DatabaseError as error:
+            self._failure = f"the heads file cannot be used any more: {error}"
+            raise HeadsFileLost(self._failure) from error

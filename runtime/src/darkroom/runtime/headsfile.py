@@ -1,35 +1,34 @@
 """The heads file: one SQLite database that is never believed without proof.
 
-It is disposable, so anybody may delete, truncate, overwrite or exchange it and its -wal, at any time. None of that may
-lead to a false verdict. Two things see to it.
+It is disposable, so anybody may delete, truncate, overwrite or exchange it and its -wal, at any time. None of
+that may lead to a false verdict. Two things see to it.
 
-**While the process runs: seals.** After each of our own writes the file gets a modification time of its own (the past
-second, with random nanoseconds), and its inode, size and that time are remembered. Any other write leaves the kernel's
-time behind, an exchange another inode or another seal, so it shows. `check` compares the seals of both files, and is
-called *after* whatever was read and *before* it is given out or committed. SQLite itself is told to write only when
-told: no automatic checkpoint, no spilled pages, no shared -shm (exclusive locking mode). What is left is a foreign
-write that begins and ends within one of our own commits or checkpoints (some tenths to some ten milliseconds), and
-that one shows at the next start:
+**While the process runs: seals.** After each of our own writes the file gets a modification time of its own
+(the past second, with random nanoseconds), and its inode, size and that time are remembered. Any other write
+leaves the kernel's time behind, an exchange another inode or another seal, so it shows. `check` compares the
+seals of both files, and is called *after* whatever was read and *before* it is given out or committed. SQLite
+itself is told to write only when told: no automatic checkpoint, no spilled pages, no shared -shm (exclusive
+locking mode). What is left is a foreign write that begins and ends within one of our own commits or checkpoints
+(some tenths to some ten milliseconds), and that one shows at the next start:
 
-**At the start: the content.** The file holds the sum (XOR) of a hash of each of its pages, but for the one page that
-holds the sum. It is brought forward with each checkpoint, from the old and the new content of the pages that the
-checkpoint changes, and committed to the -wal *before* the checkpoint begins. The first commit into an empty -wal
-writes that page as well, so what is read there always says which file the -wal belongs to. At the start the sum is
-taken over the whole file, which must agree
+**At the start: the content.** The file holds the sum (XOR) of a hash of each of its pages, but for the one page
+that holds the sum. It is brought forward with each checkpoint, from the old and the new content of the pages
+that the checkpoint changes, and committed to the -wal *before* the checkpoint begins. The first commit into an
+empty -wal writes that page as well, so what is read there always says which file the -wal belongs to. At the
+start the sum is taken over the whole file, which must agree
 
-- with the file as it stands: it is that of the last checkpoint, and the -wal (if it is there, or as much of it as
-  SQLite accepts by its own checksums) goes on from it; or
+- with the file as it stands: it is that of the last checkpoint, and the -wal (if it is there, or as much of
+  it as SQLite accepts by its own checksums) goes on from it; or
 - with the file after SQLite has finished its checkpoint: the process was killed within it.
 
-So a file of another time, torn, or beside another -wal is thrown away; kill -9 at any moment costs nothing; and nothing
-is ever synced to the disk (`synchronous = OFF`), since a file that a power cut has torn is noticed as well.
+So a file of another time, torn, or beside another -wal is thrown away; kill -9 at any moment costs nothing; and
+nothing is ever synced to the disk (`synchronous = OFF`), since a file that a power cut has torn is noticed as
+well.
 """
 
 import logging
 import os
-import random
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
@@ -38,6 +37,7 @@ from pathlib import Path
 from struct import unpack_from
 
 from darkroom.runtime.headsrows import LAYOUT
+from darkroom.runtime.headsseal import HeadsFileLost, Seal, look, seal_of, sealed_again
 from darkroom.schemas.errors import StoreUnavailable
 
 _log = logging.getLogger("darkroom.heads")
@@ -53,13 +53,6 @@ _STAMP_PAGE = 2
 _WAL_HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
 _FRAME_BYTES = _FRAME_HEADER_BYTES + PAGE_SIZE_BYTES
-
-Seal = tuple[int, int, int, int]
-"""Device, inode, size in bytes, modification time in nanoseconds."""
-
-
-class HeadsFileLost(StoreUnavailable):
-    """The heads file is no longer what this process has written: it must be opened anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +80,8 @@ class HeadsFile:
         self._wal = wal_of(path)
         self._main_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._wal_fd = os.open(self._wal, os.O_RDONLY | os.O_CLOEXEC)
-        self._main_seal = seals.get(path) or _seal(path)
-        self._wal_seal = seals.get(self._wal) or _seal(self._wal)
+        self._main_seal = seals.get(path) or seal_of(path)
+        self._wal_seal = seals.get(self._wal) or seal_of(self._wal)
 
     @classmethod
     def in_memory(cls, stamp: Stamp) -> "HeadsFile":
@@ -122,7 +115,7 @@ class HeadsFile:
             return None
         db = file = None
         try:
-            before = {p: _seal(p) for p in (path, wal_of(path)) if p.exists()}
+            before = {p: seal_of(p) for p in (path, wal_of(path)) if p.exists()}
             db = _connect(path)
             file = cls(db, path, before)
             file.check()
@@ -169,7 +162,7 @@ class HeadsFile:
             raise
         self._unopened = False
         if self._path is not None:
-            self._wal_seal = _sealed_again(self._wal, self._wal_seal)
+            self._wal_seal = sealed_again(self._wal, self._wal_seal)
             if self._wal_seal[2] >= (_WAL_SIZE_BYTES_HELD if self.held else WAL_SIZE_BYTES_DUE):
                 self.checkpoint()
 
@@ -178,7 +171,7 @@ class HeadsFile:
         if self._path is None:
             return
         for path, seal in ((self._path, self._main_seal), (self._wal, self._wal_seal)):
-            if _look(path) != seal:
+            if look(path) != seal:
                 raise HeadsFileLost(f"somebody else has changed or removed {path}")
 
     def checkpoint(self) -> None:
@@ -203,7 +196,7 @@ class HeadsFile:
             content ^= _hash(page, new)
         self.check()
         self.db.execute("UPDATE stamp SET content = ?", (_sum_bytes(content),))
-        self._wal_seal = _sealed_again(self._wal, self._wal_seal)
+        self._wal_seal = sealed_again(self._wal, self._wal_seal)
         _complete_checkpoint(self.db)
         self._seal_both()
         self._content = content
@@ -215,7 +208,7 @@ class HeadsFile:
         with target.open("wb") as out:
             for offset in range(0, seal[2], _READ_SIZE_BYTES):
                 out.write(os.pread(self._main_fd, min(_READ_SIZE_BYTES, seal[2] - offset), offset))
-        if self._path is None or _look(self._path) != seal:
+        if self._path is None or look(self._path) != seal:
             raise HeadsFileLost("the heads file was changed while it was copied")
 
     @property
@@ -247,7 +240,7 @@ class HeadsFile:
             self._seal_both()
             self._content = _content_of(self._main_fd)
         self.check()
-        return _sum_bytes(self._content) == claimed
+        return bool(_sum_bytes(self._content) == claimed)
 
     def _frames(self) -> tuple[dict[int, int], int]:
         """Where in the -wal the newest committed content of each page stands, and the pages of the database.
@@ -269,8 +262,8 @@ class HeadsFile:
 
     def _seal_both(self) -> None:
         assert self._path is not None
-        self._main_seal = _sealed_again(self._path, self._main_seal)
-        self._wal_seal = _sealed_again(self._wal, self._wal_seal)
+        self._main_seal = sealed_again(self._path, self._main_seal)
+        self._wal_seal = sealed_again(self._wal, self._wal_seal)
 
 
 def wal_of(path: Path) -> Path:
@@ -332,30 +325,3 @@ def _hash(page: int, data: bytes | memoryview) -> int:
 
 def _sum_bytes(content: int) -> bytes:
     return content.to_bytes(16, "big")
-
-
-def _look(path: Path) -> Seal | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _seal(path: Path) -> Seal:
-    """Gives a file a modification time that no other write would leave behind. Raises OSError."""
-    second = 1_000_000_000
-    mark_ns = (time.time_ns() // second - 1) * second + random.randrange(second)
-    os.utime(path, ns=(mark_ns, mark_ns))
-    found = os.stat(path)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _sealed_again(path: Path, before: Seal) -> Seal:
-    try:
-        seal = _seal(path)
-    except OSError as error:
-        raise HeadsFileLost(f"the heads file cannot be looked at: {error}") from None
-    if seal[:2] != before[:2]:
-        raise HeadsFileLost(f"somebody else has put another file in the place of {path}")
-    return seal

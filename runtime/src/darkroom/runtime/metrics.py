@@ -15,9 +15,7 @@ VERDICT_WAIT = Histogram(
     buckets=(0.0, *_SHORT_S),
 )
 FOLDED = Counter("darkroom_tail_events_total", "Events that a tail has folded", ["tail"])
-VOID = Counter(
-    "darkroom_tail_void_events_total", "Those among them that lost a race: void", ["tail"]
-)
+VOID = Counter("darkroom_tail_void_events_total", "Those among them that lost a race: void", ["tail"])
 LAG = Gauge("darkroom_tail_lag_events", "Events of the log, as last heard of, that a tail has not folded", ["tail"])
 FAILED = Gauge("darkroom_tail_failed", "1 once a tail has stopped for good", ["tail"])
 HEADS = Gauge("darkroom_heads", "Jobs that this instance knows, about")

@@ -62,8 +62,9 @@ class Writer:
         finally:
             self._tail.forget(step.guard.event_id)
         if ack.offset is None:
+            # Where it stands is not told, so neither is whose verdict it is: the next decision finds its effect.
             self._tail.barrier(partition, deadline)
-            return pending.verdict
+            return None
         assert verdict is not None, "a known offset waits for its verdict"
         return verdict if verdict.offset == ack.offset else None
 
@@ -84,10 +85,13 @@ class JobWriter(Writer):
 
     def steps(self, job_id: str, command: job.Command, identity: Identity) -> Steps:
         """The steps that let a command take effect: pure, but for the heads that the own tail has folded."""
+        fresh = not identity.keyed  # its id was made for this request: at first, nobody can have seen it
 
         def decide() -> Append | Accepted | Refusal:
+            nonlocal fresh
             head = self.heads.get(job_id)
-            seen = self.heads.seen(job_id, identity.command_id)
+            seen = None if fresh else self.heads.seen(job_id, identity.command_id)
+            fresh = False
             decision = job.decide(head, command, identity, seen)
             if isinstance(decision, Refusal):
                 return decision

@@ -74,6 +74,20 @@ def _pointer(location: str, pointer: str) -> str:
     return f"?{pointer.removeprefix('/')}" if location in ("query", "querystring") else pointer
 
 
+class _Response(Response):
+    """Location is given whole; rewriting it would only cost time."""
+
+    autocorrect_location_header = False
+
+
+class _App(Flask):
+    response_class = _Response
+
+    def ensure_sync(self, func: F) -> F:
+        """No view is a coroutine; Flask looks a dozen times in each request."""
+        return func
+
+
 class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # flask-smorest has no types
     """A flask-smorest blueprint whose `arguments` are read strictly."""
 
@@ -141,7 +155,7 @@ def make_app(
     `service` is the name in logs and metrics; `public_url` the base under which clients reach this service;
     `readiness` tells why it cannot serve, or None. Register blueprints with `url_prefix=PREFIX + …`.
     """
-    app = Flask(import_name, static_folder=None)
+    app = _App(import_name, static_folder=None)
     app.request_class = DoorRequest
     app.config.update(
         API_TITLE=title,

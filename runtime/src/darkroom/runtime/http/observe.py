@@ -40,9 +40,7 @@ def register(app: Flask, service: str) -> None:
         g.traceparent = continued_trace(request.headers.get("Traceparent"))
         g.started = perf_counter()
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(
-            service=service, request_id=g.request_id, trace_id=g.traceparent.split("-")[1]
-        )
+        structlog.contextvars.bind_contextvars(request_id=g.request_id, trace_id=g.traceparent.split("-")[1])
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -68,4 +66,3 @@ def register(app: Flask, service: str) -> None:
     @app.teardown_request
     def forget(_error: BaseException | None) -> None:
         structlog.contextvars.clear_contextvars()  # the thread serves other requests next
-        structlog.contextvars.bind_contextvars(service=service)

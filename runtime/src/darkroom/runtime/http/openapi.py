@@ -8,7 +8,16 @@ from darkroom.runtime.http.api import Blueprint, Problem
 from darkroom.runtime.http.problems import MEDIA_TYPE, PROBLEMS, ProblemError
 
 F = TypeVar("F", bound=Callable[..., Any])
-ALWAYS = ("internal-error", "too-busy")
+ALWAYS = (
+    "internal-error",
+    "too-busy",
+    # What the server answers by itself, before a route is found.
+    "malformed-request",
+    "request-timeout",
+    "uri-too-long",
+    "headers-too-large",
+    "not-implemented",
+)
 _RETRY_AFTER = {"schema": {"type": "integer"}, "description": "seconds to wait before another try", "example": 1}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from gunicorn.http.errors import LimitRequestHeaders, ParseException  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
 _LINGER_SIZE_BYTES_MAX = 64 * 2**20
@@ -16,12 +16,14 @@ nothing, and a reset would take the answer from them."""
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`stall_s`: nothing at all was received. `head_s`: the request line and headers together. `request_s`: the
+    """`stall_s`: nothing at all was received. `head_s`, `head_size_bytes_max`: request line and headers together.
+    Their size is small, for gunicorn looks through all of them again at each piece that comes. `request_s`: the
     whole request, and one second more for each `rate_bytes_s` of it, so that a large upload over a slow but living
     connection gets through. Only the time spent waiting for the client counts, never that of the answer."""
 
     stall_s: float = 15.0
     head_s: float = 15.0
+    head_size_bytes_max: int = 2**16
     request_s: float = 60.0
     rate_bytes_s: int = 2**18
     linger_s: float = 1.0
@@ -32,7 +34,7 @@ class TooSlow(ParseException):  # type: ignore[misc]
 
 
 class BoundedUnreader(SocketUnreader):  # type: ignore[misc]
-    """Reads a connection within the limits. Raises TooSlow.
+    """Reads a connection within the limits. Raises TooSlow, LimitRequestHeaders.
 
     Gunicorn itself reads the head without any time-out, and everything after it with one per piece at most.
     """
@@ -46,10 +48,12 @@ class BoundedUnreader(SocketUnreader):  # type: ignore[misc]
         """A new request begins."""
         self._waited_s = 0.0
         self._received_bytes = 0
+        self._in_head = True
         self._until_s = self._limits.head_s
 
     def head_received(self) -> None:
         """From here on the limit of the whole request holds."""
+        self._in_head = False
         self._until_s = self._limits.request_s
 
     def chunk(self, size_hint: int | None = None) -> bytes:
@@ -69,6 +73,8 @@ class BoundedUnreader(SocketUnreader):  # type: ignore[misc]
             with suppress(OSError):
                 self.sock.settimeout(before_s)
         self._received_bytes += len(data)
+        if self._in_head and self._received_bytes > self._limits.head_size_bytes_max:
+            raise LimitRequestHeaders("the head as a whole")
         return data
 
 

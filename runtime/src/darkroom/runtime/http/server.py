@@ -93,6 +93,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "keepalive": _KEEP_ALIVE_S,
             "limit_request_field_size": _HEADER_SIZE_BYTES_MAX,
             "limit_request_line": 8190,
+            "forwarded_allow_ips": "",  # no client, nor a proxy beside us, says by header where the app is mounted
             "logger_class": _ToRootLog,
             "accesslog": None,
             "control_socket_disable": True,

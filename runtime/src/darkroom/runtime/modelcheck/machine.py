@@ -98,8 +98,10 @@ class _Condition(_Lock):
     def wait(self, timeout: float | None = None) -> None:
         before = self._notified
         self.release()
-        _wait(lambda: self._notified != before)
-        self.acquire()
+        try:
+            _wait(lambda: self._notified != before)
+        finally:  # also where the task is killed meanwhile
+            self.acquire()
 
     def notify_all(self) -> None:
         self._notified += 1

@@ -19,6 +19,7 @@ _POINT_READS = {"fetch.wait.max.ms": 1, "queued.min.messages": 1, "fetch.queue.b
 queued, would hold up the next record's fetch by its whole wait."""
 _LOST = {
     KafkaError._AUTO_OFFSET_RESET,
+    KafkaError._LOG_TRUNCATION,
     KafkaError.OFFSET_OUT_OF_RANGE,
     KafkaError.UNKNOWN_TOPIC_ID,
     KafkaError.INCONSISTENT_TOPIC_ID,

@@ -1,0 +1,188 @@
+"""The broker: partitions as lists, appends in flight, and everything that may happen to them on the way."""
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from darkroom.runtime.eventlog.port import Ack, Record
+from darkroom.runtime.modelcheck.machine import Task, pause
+from darkroom.runtime.modelcheck.reference import Entry, Reference
+from darkroom.schemas.errors import LogUnavailable
+from darkroom.schemas.wire import Headers
+
+
+class Delivery:
+    """The future of one append, without a thread's lock."""
+
+    def __init__(self) -> None:
+        self._ack: Ack | None = None
+        self._error: Exception | None = None
+        self._callback: Callable[[Any], None] | None = None
+        self.told = False
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self._callback = callback
+
+    def exception(self) -> Exception | None:
+        return self._error
+
+    def result(self) -> Ack:
+        assert self._ack is not None
+        return self._ack
+
+    def tell(self, ack: Ack | None, error: Exception | None = None) -> None:
+        """The producer's thread calls back."""
+        self._ack, self._error, self.told = ack, error, True
+        if self._callback is not None:
+            self._callback(self)
+
+
+class Flight:
+    """An append between a writer and the log: it may land later, more than once, or never."""
+
+    def __init__(self, partition: int, key: bytes, headers: Headers) -> None:
+        self.partition = partition
+        self.key = key
+        self.headers = headers
+        self.delivery = Delivery()
+        self.landed: list[Entry] = []
+        self.over = False
+
+
+class Broker:
+    """All partitions. `on_change` is told of each partition whose log has changed."""
+
+    topic_id = "model"
+
+    def __init__(self, partitions: int, window: int) -> None:
+        self.partitions = partitions
+        self.logs = [Reference(p, partitions, window) for p in range(partitions)]
+        self.flights: list[Flight] = []
+        self.readers: list[Reader] = []
+        self.on_change: Callable[[int], None] = lambda partition: None
+
+    def land(self, flight: Flight, partition: int | None = None) -> Entry:
+        """The record reaches the log, in a foreign partition if one is given."""
+        log = self.logs[flight.partition if partition is None else partition]
+        entry = log.land(Record(log.partition, log.end, flight.key, None, flight.headers, 0))
+        flight.landed.append(entry)
+        self.on_change(log.partition)
+        return entry
+
+    def cut(self, partition: int, records: int) -> list[Entry]:
+        """The partition loses its acknowledged end. Who was reading it notices by the leader's epoch (KIP-320), in
+        its own time; who has read nothing from it so far cannot."""
+        log = self.logs[partition]
+        gone = log.cut(records)
+        for reader in self.readers:
+            if partition in reader.heard_of and reader.positions[partition] > log.end:
+                reader.lost = True
+        self.on_change(partition)
+        return gone
+
+
+class LogOf:
+    """The log as one instance sees it (an EventLog)."""
+
+    def __init__(self, broker: Broker, random: Random) -> None:
+        self._broker = broker
+        self._random = random
+        self.flights: list[Flight] = []
+        self.reader: Reader | None = None
+
+    @property
+    def topic_id(self) -> str:
+        return self._broker.topic_id
+
+    @property
+    def partitions(self) -> int:
+        return self._broker.partitions
+
+    def append(self, partition: int, key: bytes, value: bytes, headers: Headers) -> Any:
+        flight = Flight(partition, key, headers)
+        self.flights.append(flight)
+        self._broker.flights.append(flight)
+        return flight.delivery
+
+    def end_offset(self, partition: int, timeout_s: float) -> int:
+        self._maybe_pause()
+        end = self._broker.logs[partition].end
+        self._maybe_pause()
+        return end
+
+    def first_offset(self, partition: int, timeout_s: float) -> int:
+        return 0
+
+    def read_one(self, partition: int, offset: int, timeout_s: float) -> Record:
+        self._maybe_pause()
+        log = self._broker.logs[partition]
+        if offset >= log.end:
+            raise LogUnavailable(f"no record at offset {offset}")
+        return log.entries[offset].record
+
+    def follow(self, positions: Mapping[int, int]) -> "Reader":
+        self.reader = Reader(self._broker, dict(positions), self._random)
+        self._broker.readers.append(self.reader)
+        return self.reader
+
+    def close(self, timeout_s: float) -> None:
+        pass
+
+    def _maybe_pause(self) -> None:
+        if self._random.random() < 0.4:
+            pause()
+
+
+class Reader:
+    """A tail's place in the log. Its task polls whenever the scheduler lets it, so lag is as long as it likes."""
+
+    def __init__(self, broker: Broker, positions: dict[int, int], random: Random) -> None:
+        self.positions = positions
+        self.heard_of: set[int] = set()
+        self.lost = False
+        self.hurry = False
+        self._broker = broker
+        self._random = random
+
+    @property
+    def behind(self) -> bool:
+        """Whether a poll would not come back empty."""
+        if self.lost:
+            return True
+        logs = self._broker.logs
+        return any(position != logs[p].end for p, position in self.positions.items())
+
+    def poll(self, timeout_s: float, records_max: int) -> Sequence[Record]:
+        wait_for(self)
+        if self.lost:
+            raise LogUnavailable("the end of the log that was read is lost")
+        found: list[Record] = []
+        partitions = list(self.positions)
+        if len(partitions) > 1:
+            self._random.shuffle(partitions)
+        for partition in partitions:
+            entries, position = self._broker.logs[partition].entries, self.positions[partition]
+            if position > len(entries):
+                raise LogUnavailable(f"position {position} of partition {partition} is beyond its end")
+            if position < len(entries):
+                self.heard_of.add(partition)
+            most = records_max if self.hurry else self._random.choice((1, 1, 2, 4, 50))
+            found += [entry.record for entry in entries[position : position + most]]
+            self.positions[partition] = min(len(entries), position + most)
+        return found
+
+    def ends(self) -> Mapping[int, int]:
+        return {p: self._broker.logs[p].end for p in self.positions}
+
+    def close(self) -> None:
+        if self in self._broker.readers:
+            self._broker.readers.remove(self)
+
+
+def wait_for(reader: Reader) -> None:
+    """The tail's task sleeps until there is something to read, and at least until the scheduler picks it."""
+    from greenlet import getcurrent
+
+    current = getcurrent()
+    assert isinstance(current, Task)
+    current.until(lambda: reader.behind)
