@@ -6,13 +6,14 @@ SHELL := bash
 
 BIN := .venv/bin
 STAMP := .venv/.set-up
+PEERS := .venv/peers
 PACKAGES := schemas runtime command_api query_api projector executor simulator cli
 # What a developer passes on: make test ARGS="-k replay -x"
 ARGS ?=
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP)  ## set up .venv, Java, Kafka and MongoDB (needs Python >= 3.11 and a network)
@@ -60,9 +61,20 @@ test-long: $(STAMP)  ## the tests that take longer than the ordinary run allows
 test-compose: $(STAMP)  ## bring up docker-compose.yaml, run jobs through it, take it down (needs Docker)
 	$(BIN)/pytest -m compose --timeout 1800 $(ARGS)
 
-.PHONY: bench
-bench: $(STAMP)  ## the benchmarks; results and how to read them are in benchmarks/README.md
+.PHONY: bench bench-whole-way bench-commands bench-peers
+bench: bench-whole-way bench-commands  ## the benchmarks; results and how to read them are in benchmarks/README.md
+
+bench-whole-way: $(STAMP)  ## POST to readable result: jobs per second, latency, and where the time goes
 	$(BIN)/python benchmarks/whole_way.py $(ARGS)
+
+bench-commands: $(STAMP)  ## the command path against its parts and, if they are installed, its peers
+	$(BIN)/python benchmarks/commands.py $(ARGS)
+
+bench-peers: $(STAMP)  ## install what the benchmarks compare with (Celery, granian) beside the environment
+	@rm -rf $(PEERS)
+	@uv="$$(command -v uv || echo "$${XDG_CACHE_HOME:-$$HOME/.cache}/darkroom/uv/bin/uv")"; \
+	"$$uv" pip install --quiet --python $(BIN)/python --target $(PEERS) --require-hashes -r benchmarks/peers.lock.txt
+	@command -v redis-server >/dev/null || echo "Celery's cases need a redis-server on the PATH: apt-get install redis-server"
 
 .PHONY: models
 models: $(STAMP)  ## train the bundled models again (some minutes)
@@ -78,6 +90,7 @@ lock:  ## resolve the dependencies afresh into requirements.lock
 	uv lock $(ARGS)
 	uv export --quiet --all-packages --all-groups --no-emit-workspace --no-header --format requirements-txt -o requirements.lock
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 tools/uv.in -o tools/uv.lock.txt
+	uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 benchmarks/peers.in -o benchmarks/peers.lock.txt
 
 .PHONY: clean
 clean:  ## remove .venv and the tools' caches (the user's cache of jars stays)

@@ -14,7 +14,7 @@ OPEN_CONNECTIONS = 64
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One case at one concurrency in one round. `cpu_ms`: milliseconds of processor time per command, by process."""
+    """One case at one concurrency in one round. `cpu_ms`: processor time per command, by process."""
 
     measured: Measured
     cpu_ms: Mapping[str, float]

@@ -24,7 +24,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """In which the modules of this package are found, and those of the peers, which the product knows nothing of."""
+    """In which the modules of this package are found, and those of the peers, unknown to the product."""
     path = [str(BENCHMARKS), str(PEERS), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), **more}
 

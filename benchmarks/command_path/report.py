@@ -8,7 +8,7 @@ from command_path.cases import Figure
 Rounds = Sequence[Mapping[tuple[str, int], Figure]]
 """Per round, by case and connections; 0 connections: at the fixed rate."""
 
-GOALS = {"report": "≥ 0.9", "flask": "≥ 2", "celery-threads": "≥ 1"}
+GOALS = {"report": "≥ 0.9", "celery": "≥ 2", "celery-threads": "≥ 1"}
 
 
 def _over(values: Sequence[float], form: str) -> str:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -26,7 +25,7 @@ _TOPIC_TIMEOUT_S = 30.0
 def stage(folder: Path, *, granian: bool) -> Iterator[tuple[list[Case], list[str]]]:
     """The cases, and what is missing on this machine for the others."""
     missing = []
-    celery = (PEERS / "celery").exists() or find_spec("celery") is not None
+    celery = (PEERS / "celery").exists()
     with ExitStack() as open_now:
         bootstrap, broker = open_now.enter_context(processes.kafka(folder))
         redis = open_now.enter_context(processes.redis(folder))
@@ -34,16 +33,14 @@ def stage(folder: Path, *, granian: bool) -> Iterator[tuple[list[Case], list[str
             missing.append("Celery is not installed (make bench-peers): its cases are left out")
         if redis is None:
             missing.append("redis-server is not on the PATH (Debian: apt-get install redis-server): likewise")
-        if granian and not (PEERS / "granian").exists() and find_spec("granian") is None:
+        if granian and not (PEERS / "granian").exists():
             missing.append("granian is not installed (make bench-peers): its cases are left out")
             granian = False
 
         def door(name: str, kind: str, *server: str) -> Running:
-            argv = (
-                ["-m", "darkroom.command_api"] if name == "full" else ["-m", "command_path.server", kind, *server]
-            )
+            argv = ["darkroom.command_api"] if name == "full" else ["command_path.server", kind, *server]
             return open_now.enter_context(
-                processes.server(name, argv, folder, _settings(folder, bootstrap, name, redis))
+                processes.server(name, ["-m", *argv], folder, _settings(folder, bootstrap, name, redis))
             )
 
         full = door("full", "full")

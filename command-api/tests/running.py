@@ -23,11 +23,12 @@ from darkroom.runtime.eventlog.port import Record
 from darkroom.runtime.http.api import PREFIX
 from darkroom.runtime.http.problems import MEDIA_TYPE, PROBLEMS
 from darkroom.runtime.http.problems import PREFIX as URN
+from darkroom.runtime.ids import Position
 
 SECRET = "S3CRET" + uuid4().hex
 """Stands in every payload, key, name and picture of a row, and must never stand in the service's log."""
 BODY_SIZE_BYTES_MAX = 2**20
-MODEL_SIZE_BYTES_MAX = 3 * 2**20
+MODEL_SIZE_BYTES_MAX = 6 * 2**20
 PICTURE_PIXELS_MAX = 1_000_000
 _START_TIMEOUT_S = 40.0
 _ANSWER_TIMEOUT_S = 15.0
@@ -209,14 +210,10 @@ class Running:
         """The end offset of each partition of both topics, asked of the broker."""
         return tuple(log.end_offset(p, 5) for log in self._readers for p in range(log.partitions))
 
-    def records(self) -> list[Record]:
-        """Everything in both topics."""
-        return [
-            log.read_one(partition, offset, 5)
-            for log in self._readers
-            for partition in range(log.partitions)
-            for offset in range(log.end_offset(partition, 5))
-        ]
+    def record_of(self, accepted: Received) -> Record:
+        """The event of an accepted command on a job, as it stands in the log."""
+        position = Position.parse(accepted.json["position"])
+        return self._readers[0].read_one(position.partition, position.offset, 5)
 
     def logged(self, since: int = 0) -> str:
         """What the process has logged, from a place in its log on."""

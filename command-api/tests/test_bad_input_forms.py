@@ -197,6 +197,8 @@ BASE64 = {
     "upper case": "DATA:image/png;base64,AAAA",
     "no comma": "data:image/png;base64" + SECRET,
     "not in base64": "data:image/png," + SECRET,
+    "in base64, and then not": "data:image/png;base64;charset=utf-8,AAAA",
+    "in something like base64": "data:image/png;base64x,AAAA",
     "percent-encoded": "data:image/png;base64,%41%41%41%41",
     "a bad alphabet": "data:image/png;base64,%%%%" + SECRET,
     "the alphabet of URLs": "data:image/png;base64,__--" + "A" * 4,

@@ -257,7 +257,7 @@ def test_what_cannot_be_used(running: Running, case: str) -> None:
 )
 def test_other_commands(running: Running, method: str, path: str, data: bytes, status: int, name: str) -> None:
     if path.startswith("/models") and method == "PUT" and status == 413:
-        data *= 3  # models may be larger
+        data *= 6  # models may be larger
     running.check_refused(post_json(path, data, method=method), status, name)
 
 

@@ -1,4 +1,5 @@
-"""As much of S3's protocol as the blob store speaks, over HTTP on loopback: objects, conditional puts, parts."""
+"""As much of S3's protocol as the blob store speaks, over HTTP on loopback: objects, conditional puts, parts,
+lists, deletions."""
 
 import re
 import threading
@@ -46,7 +47,14 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(200)
 
     def do_POST(self) -> None:
-        path, query, _ = self._read()
+        path, query, body = self._read()
+        if "delete" in query:
+            keys = re.findall("<Key>(.*?)</Key>", body.decode())
+            with self.server.lock:
+                for key in keys:
+                    self.server.objects.pop(f"{path.rstrip('/')}/{key}", None)
+            deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+            return self._answer(200, f"<DeleteResult>{deleted}</DeleteResult>".encode())
         if "uploads" in query:
             return self._answer(
                 200,
@@ -57,8 +65,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.objects[path] = b"".join(parts[number] for number in sorted(parts))
         return self._answer(200, b"<CompleteMultipartUploadResult><ETag>tag</ETag></CompleteMultipartUploadResult>")
 
+    def _list(self, bucket: str, prefix: str) -> None:
+        with self.server.lock:
+            found = {path.removeprefix(f"{bucket}/"): body for path, body in self.server.objects.items()}
+        entries = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>2026-11-22T06:00:00.000Z</LastModified>"
+            f"<ETag>tag</ETag><Size>{len(body)}</Size></Contents>"
+            for key, body in sorted(found.items())
+            if key.startswith(prefix)
+        )
+        self._answer(
+            200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode()
+        )
+
     def do_GET(self) -> None:
-        path, _, _ = self._read()
+        path, query, _ = self._read()
+        if "list-type" in query:
+            return self._list(path.rstrip("/"), query.get("prefix", ""))
         body = self.server.objects.get(path)
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if body is None or asked is None:

@@ -53,6 +53,7 @@ def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LEASE_S", "inf"),
         ("REQUEST_DEADLINE_S", "-1"),
         ("MAX_ATTEMPTS", "0"),
+        ("HEADS_COPY_EVENTS", "-1"),
         ("COMMAND_PORT", "99999"),
         ("HEALTH_PORT", "-1"),
     ],

@@ -18,7 +18,7 @@ HOST = "127.0.0.1"
 MODEL = "shapes-classifier"
 TRIES_MAX = 6
 _PAUSE_S = 0.3
-_KEPT = ("id", "status", "version", "run", "position", "type", "job_status", "detail")
+_KEPT = ("id", "status", "version", "run", "position", "type", "job_status")
 """What the history keeps of an answer's body."""
 
 
@@ -33,6 +33,7 @@ class Clients:
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="client")
         self._own = threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
         self._numbers = count()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -42,6 +43,8 @@ class Clients:
         """Ends without waiting for what is under way to be repeated."""
         self._stopping.set()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        for connection in self._opened:
+            connection.close()
 
     def follow(self, script: Script) -> None:
         """Asks all of a script, burst by burst."""
@@ -130,6 +133,7 @@ class Clients:
         connection = kept.pop(instance, None)
         if connection is None:
             connection = http.client.HTTPConnection(HOST, self._ports[instance], timeout=self._timeout_s)
+            self._opened.append(connection)
         try:
             connection.request(method, PREFIX + path, body, headers)
             response = connection.getresponse()

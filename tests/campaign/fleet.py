@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import urllib.request
@@ -72,6 +73,10 @@ class Part:
         """Asks it to end; True if it did within its time."""
         return self.child is None or self.child.stop(STOP_TIMEOUT_S)
 
+    def lose_data(self) -> None:
+        """Takes away what it kept; only while it does not run."""
+        shutil.rmtree(self.env["DARKROOM_DATA"])
+
     def deaths(self) -> int:
         """How often a worker of it was killed, by its own log."""
         return self.log.read_bytes().count(_KILLED_LINE) if self.log.exists() else 0
@@ -127,9 +132,10 @@ class Fleet:
     def services(self) -> list[Part]:
         return [*self.apis, *self.executors]
 
-    def heal(self) -> None:
-        """Thaws what is frozen, starts what is dead or armed, and waits until all are ready. Raises StackError."""
-        parts = [*self.brokers, *self.services]
+    def heal(self, parts: Sequence[Part] | None = None) -> None:
+        """Thaws what is frozen, starts what is dead or armed, and waits until all (or `parts`) are ready. Raises
+        StackError."""
+        parts = [*self.brokers, *self.services] if parts is None else parts
         for part in parts:
             part.signal(signal.SIGCONT)
             if part.armed or not part.running():

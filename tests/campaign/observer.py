@@ -3,12 +3,13 @@
 import json
 import threading
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 from campaign.history import LogRecord
-from campaign.logfold import LogFold, fold
+from campaign.logfold import LogFold, Story, fold, partition_of
 from darkroom.runtime.eventlog.kafka import KafkaLog
 from darkroom.runtime.eventlog.port import Record
 from darkroom.schemas.errors import LogUnavailable
@@ -46,6 +47,16 @@ class Observer:
             while self._fold.active and self._failure is None and monotonic() < until:
                 self._moved.wait(until - monotonic())
             return sorted(self._fold.active)
+
+    def story(self, job_id: str) -> Story:
+        """What has become of a job, once all that the log holds now has been read. Raises LogUnavailable."""
+        partition = partition_of(job_id, self.partitions)
+        end, until = self._log.end_offset(partition, _ASK_TIMEOUT_S), monotonic() + _ASK_TIMEOUT_S
+        with self._moved:
+            while self._positions[partition] < end:
+                if self._failure is not None or not self._moved.wait(until - monotonic()):
+                    raise LogUnavailable(f"the observer does not follow: {self._failure}")
+            return deepcopy(self._fold.stories.get(job_id, Story(job_id)))
 
     def ends(self) -> Mapping[int, int]:
         """The end offset of each partition. Raises LogUnavailable."""
@@ -107,8 +118,7 @@ class Observer:
             self._records[record.partition, record.offset] = kept
             self._positions[record.partition] = record.offset + 1
             self._fold.add(kept)
-            if not self._fold.active:
-                self._moved.notify_all()
+            self._moved.notify_all()
 
 
 def _kept(record: Record, seen_s: float | None = None) -> LogRecord:

@@ -63,9 +63,18 @@ class Campaign:
     def close(self) -> None:
         self.observer.close()
 
-    def round(self, seed: str, *, jobs: int = 0, seconds: float = 0.0, faults: int = 0, keep: Path) -> Result:
+    def round(
+        self,
+        seed: str,
+        *,
+        jobs: int = 0,
+        seconds: float = 0.0,
+        faults: int = 0,
+        keep: Path,
+        keep_always: bool = False,
+    ) -> Result:
         """Follows `jobs` scripts, or as many as fit into `seconds`, with so many faults meanwhile. On a violation,
-        history and log are kept in folder `keep`."""
+        or always if so asked, history and log are kept in folder `keep`."""
         fleet = self._fleet
         result = Result(seed, schedule(seed, seconds, faults, replicas=max(1, len(fleet.brokers))))
         begin = self.observer.ends()
@@ -95,7 +104,7 @@ class Campaign:
         result.violations += [Violation("the log lost", "", what) for what in lost]
         self._count(result, clients.history, records, begin)
         result.deaths = sum(part.deaths() for part in fleet.services) - deaths
-        if result.violations:
+        if result.violations or keep_always:
             keep.mkdir(parents=True, exist_ok=True)
             write_lines(keep / f"{seed}.history.jsonl", history)
             write_lines(keep / f"{seed}.log.jsonl", (r for r in records if r.key not in self._older))

@@ -1,4 +1,4 @@
-"""Is the answer one that the document foretells? The fuzzer's own checks, and what this contract says beyond them."""
+"""Is the answer one that the document foretells? Schemathesis's checks, and what this contract says beyond them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -37,9 +37,8 @@ def violations(target: Target, asked: Asked, answer: requests.Response) -> Itera
         yield "request-id", "the answer has no X-Request-Id"
     if answer.status_code >= 400:
         yield from _problem(target, asked, answer, body)
-    elif answer.status_code in (202, 303):
-        if not isinstance(body, dict) or answer.headers.get("Location") != body["urls"]["result"]:
-            yield "location", f"Location is {answer.headers.get('Location')!r}, not urls.result"
+    elif answer.status_code in (202, 303) and not _leads_to_result(answer, body):
+        yield "location", f"Location is {answer.headers.get('Location')!r}, not urls.result"
     if asked.meant is not None and answer.status_code not in asked.meant:
         yield "acceptance", f"a request that is right got {answer.status_code}, not one of {sorted(asked.meant)}"
 
@@ -79,6 +78,10 @@ def _problem(target: Target, asked: Asked, answer: requests.Response, body: Any)
         yield "retry-after", "a 503 without Retry-After"
     if "Traceback" in answer.text or 'File "' in answer.text:
         yield "stack-trace", "the body holds a stack trace"
+
+
+def _leads_to_result(answer: requests.Response, body: Any) -> bool:
+    return isinstance(body, dict) and answer.headers.get("Location") == body["urls"]["result"]
 
 
 def _is_honest(asked: Asked, name: str) -> bool:

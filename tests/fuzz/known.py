@@ -20,6 +20,7 @@ PROTECTED = frozenset({*BUNDLED, "shapes-classifier-tf"})
 OWN_MODELS = 20
 TFLITE = Path(__file__).parents[2] / "models" / "bundled" / "shapes-classifier" / "model.tflite"
 _KEPT_MAX = 200
+_LEFT_MIN = 5
 _TIMEOUT_S = 60.0
 
 
@@ -28,17 +29,19 @@ class Pool(Generic[T]):
 
     def __init__(self, *values: T) -> None:
         self._values: list[T] = list(values)
-        self._added = len(values)
 
     def add(self, value: T) -> None:
-        if len(self._values) < _KEPT_MAX:
-            self._values.append(value)
-        else:
-            self._values[self._added % _KEPT_MAX] = value
-        self._added += 1
+        if len(self._values) >= _KEPT_MAX:
+            self._values.pop(0)
+        self._values.append(value)
 
     def pick(self, random: Random) -> T:
         return random.choice(self._values)
+
+    def drop(self, value: T, left_min: int = 0) -> None:
+        """Takes a value out, if it is there and enough others are."""
+        if value in self._values and len(self._values) > left_min:
+            self._values.remove(value)
 
     def __len__(self) -> int:
         return len(self._values)
@@ -53,15 +56,21 @@ def picture(form: str = "PNG", size_px: tuple[int, int] = (8, 6), colour: int = 
 
 @dataclass(slots=True)
 class Known:
-    """Pools of what is there. Job ids of every state, deleted ones too: what a command does to them differs."""
+    """Pools of what is there. `ended`: jobs with results, that no request deletes; `own_models`: (name, version) of
+    those that were registered here."""
 
     label: str
+    command_api: str
     model_file: bytes
     description: dict[str, Any]
     pictures: Sequence[bytes]
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=_TIMEOUT_S))
     jobs: Pool[str] = field(default_factory=Pool)
+    ended: Pool[str] = field(default_factory=Pool)
+    deleted: Pool[str] = field(default_factory=Pool)
     digests: Pool[str] = field(default_factory=Pool)
     models: Pool[str] = field(default_factory=lambda: Pool(*BUNDLED, *(f"{name}@1" for name in BUNDLED)))
+    own_models: Pool[tuple[str, str]] = field(default_factory=Pool)
     versions: Pool[int] = field(default_factory=lambda: Pool(1, 2, 3))
     positions: Pool[str] = field(default_factory=Pool)
     model_positions: Pool[str] = field(default_factory=Pool)
@@ -72,49 +81,37 @@ class Known:
     @classmethod
     def planted(cls, command_api: str, query_api: str, label: str) -> "Known":
         """Plants pictures and jobs of every state. `label` is of this run alone; the bundled models are there."""
-        folder = TFLITE.parent
-        description = {
-            k: v
-            for k, v in json.loads((folder / "description.json").read_text()).items()
-            if k not in ("name", "version", "artifact", "source")
-        }
+        told = json.loads((TFLITE.parent / "description.json").read_text())
         known = cls(
             label=label,
+            command_api=command_api,
             model_file=TFLITE.read_bytes(),
-            description=description,
+            description={k: v for k, v in told.items() if k not in ("name", "version", "artifact", "source")},
             pictures=[picture(form, colour=n) for n, form in enumerate(("PNG", "JPEG", "GIF", "BMP", "WEBP"))],
         )
-        with httpx.Client(timeout=_TIMEOUT_S) as client:
-
-            def told(method: str, url: str, **more: Any) -> Any:
-                answer = client.request(method, url, **more)
-                assert answer.is_success, answer.text
-                return answer.json()
-
-            for data in known.pictures:
-                known.digests.add(told("POST", f"{command_api}/media", content=data)["digest"])
-            for number, execute in enumerate((True, True, True, False, False, False)):
-                body = {
-                    "model": BUNDLED[number % 2],
-                    "inputs": [{"media": known.digests.pick(Random(number))}],
-                    "labels": {"batch": label},
-                    "execute": execute,
-                }
-                accepted = told(
-                    "POST", f"{command_api}/jobs", json=body, headers={"Idempotency-Key": f"{label}-p{number}"}
-                )
-                known.keys.add(f"{label}-p{number}")
-                known.learn_job(accepted)
-                if execute:
-                    told(
-                        "GET",
-                        f"{query_api}/jobs/{accepted['id']}",
-                        headers={"Prefer": "wait=30"},
-                        params={"after": accepted["position"]},
-                    )
-                elif number == 5:
-                    told("DELETE", f"{command_api}/jobs/{accepted['id']}")
+        for data in known.pictures:
+            known.digests.add(known._told("POST", f"{command_api}/media", content=data)["digest"])
+        for number in range(4):
+            known.create(BUNDLED[number % 2], execute=False)
+        for number in range(4):
+            accepted = known.create(BUNDLED[number % 2], execute=True)
+            known.jobs.drop(accepted["id"])
+            known.ended.add(accepted["id"])
+            known._told("GET", f"{query_api}/jobs/{accepted['id']}?after={accepted['position']}", Prefer="wait=60")
+        gone = known.create(BUNDLED[0], execute=False)["id"]
+        known.jobs.drop(gone)
+        known.deleted.add(known._told("DELETE", f"{command_api}/jobs/{gone}")["id"])
         return known
+
+    def create(self, model: str, *, execute: bool) -> dict[str, Any]:
+        """A job by a plain request, under a key; the body of its 202."""
+        key = self.fresh()
+        self.keys.add(key)
+        media = self.digests.pick(Random(key))
+        body = {"model": model, "inputs": [{"media": media}], "labels": {"batch": self.label}, "execute": execute}
+        accepted: dict[str, Any] = self._told("POST", f"{self.command_api}/jobs", json=body, Idempotency_Key=key)
+        self.learn_job(accepted)
+        return accepted
 
     def fresh(self) -> str:
         """A name that was never used."""
@@ -129,12 +126,25 @@ class Known:
     def learn(self, operation_id: str, status: int, body: Any) -> None:
         """From any answer that was in order."""
         match operation_id, status, body:
-            case _, 202, {"id": _, "version": _}:
+            case "deleteJob", 202, {"id": job}:
+                self.jobs.drop(job, _LEFT_MIN)
+                self.deleted.add(job)
+            case "createJob" | "putJob", 202, {"id": _, "version": _}:
                 self.learn_job(body)
-            case _, 202, {"name": name, "position": position, "version": version}:
+            case "runJob" | "cancelJob", 202, {"version": version, "position": position}:
+                self.positions.add(position)
+                self.versions.add(version)
+            case "registerModel", 202, {"name": name, "position": position, "version": version}:
                 self.model_positions.add(position)
                 self.models.add(f"{name}@{version}")
+                self.own_models.add((name, version))
             case "uploadMedia", 201, {"digest": digest}:
                 self.digests.add(digest)
             case _, 200, {"next": str(cursor)}:
                 self.cursors.add(cursor)
+
+    def _told(self, method: str, url: str, **more: Any) -> Any:
+        headers = {k.replace("_", "-"): more.pop(k) for k in ("Prefer", "Idempotency_Key") if k in more}
+        answer = self.client.request(method, url, headers=headers, **more)
+        assert answer.is_success, answer.text
+        return answer.json()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from requests import Response
 from schemathesis import Case
 
-from .judging import different, violations
+from .judging import PROBLEM, different, violations
 from .known import Known
 from .making import Asked, requests_of
 from .reporting import Report
@@ -16,8 +16,8 @@ from .sending import Sender, curl
 from .targets import Target
 
 
-def fuzz(target: Target, known: Known, sender: Sender, examples: int, seed: int) -> Report:
-    """Sends three requests for each of `examples` generated ones. The same seed on the same service with the same
+def fuzz(target: Target, known: Known, sender: Sender, examples: int, seed: int, variants: int = 1) -> Report:
+    """Sends each of `examples` generated requests, and twice `variants` others made from it. The same seed on the same service with the same
     `known` makes the same requests. Nothing is raised for a violation, so nothing is shrunk: it is reported."""
     report = Report()
 
@@ -31,7 +31,7 @@ def fuzz(target: Target, known: Known, sender: Sender, examples: int, seed: int)
     )
     @given(case=target.cases(), number=st.integers(0, 2**32 - 1))
     def send(case: Case, number: int) -> None:
-        for asked in requests_of(target, case, known, Random(number)):
+        for asked in requests_of(target, case, known, Random(number), variants):
             _ask(target, asked, known, sender, report)
 
     send()

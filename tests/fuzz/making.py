@@ -21,6 +21,7 @@ _WAITS = re.compile(r"wait\s*=", re.IGNORECASE)
 STREAM = "text/event-stream"
 _ACCEPTED = frozenset({202, 303})
 _OF_MODELS = frozenset({"registerModel", "retireModel"})
+_SHOWS_RESULTS = frozenset({"listRuns", "runJob"})
 _TAKES_JOB = frozenset({"createJob", "putJob"})
 
 
@@ -38,12 +39,13 @@ class Asked:
     repeat: bool = False
 
 
-def requests_of(target: Target, case: Case, known: Known, random: Random) -> Iterator[Asked]:
-    """What is sent for one generated case."""
+def requests_of(target: Target, case: Case, known: Known, random: Random, variants: int) -> Iterator[Asked]:
+    """What is sent for one generated case: itself, and twice as many others as `variants` says."""
     _tame(target, case)
     yield Asked(case, "generated", headers=_stream(target, random))
-    yield _known(target, case, known, random)
-    yield _unruly(target, _known(target, case, known, random), random)
+    for _ in range(variants):
+        yield _known(target, case, known, random)
+        yield _unruly(target, _known(target, case, known, random), random)
 
 
 def _tame(target: Target, case: Case) -> None:
@@ -65,6 +67,8 @@ def _stream(target: Target, random: Random) -> dict[str, str]:
 def _known(target: Target, case: Case, known: Known, random: Random) -> Asked:
     """The case with its places filled from what is known; whole where a refusal would be a mistake."""
     path = {name: _value(target, name, known, random) for name in target.names["path"]}
+    if target.id == "retireModel" and len(known.own_models) and random.random() < 0.8:
+        path["name"], path["version"] = known.own_models.pick(random)
     query = {
         name: _value(target, name, known, random) if random.random() < 0.8 else case.query.get(name)
         for name in target.names["query"]
@@ -103,21 +107,21 @@ def _value(target: Target, name: str, known: Known, random: Random) -> Any:
     models = "model" in target.id.lower()
     match name:
         case "job_id" | "job":
-            return known.jobs.pick(random)
+            return _job(target, known, random)
         case "name":
             own = target.id in _OF_MODELS
             return f"fuzz-{random.randrange(OWN_MODELS)}" if own else known.models.pick(random).partition("@")[0]
         case "version":
             return str(random.randint(1, 9))
         case "run" | "index":
-            return random.randint(0, 2)
+            return random.choice([0, 0, 1, 1, 2])
         case "after":
             pool = known.model_positions if models and len(known.model_positions) else known.positions
             return [pool.pick(random) for _ in range(random.randint(1, 2))]
         case "wait":
             return random.randint(0, 1)
         case "cursor":
-            return known.cursors.pick(random) if len(known.cursors) else None
+            return known.cursors.pick(random) if len(known.cursors) and random.random() < 0.3 else None
         case "status":
             return random.sample(["created", "queued", "running", "succeeded", "failed", "cancelled"], 2)
         case "label":
@@ -146,6 +150,17 @@ def _value(target: Target, name: str, known: Known, random: Random) -> Any:
             return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
         case _:
             return None  # as_of: not supported yet
+
+
+def _job(target: Target, known: Known, random: Random) -> str:
+    """A job that is there, mostly; one with results where they are shown, one that runs where it is cancelled."""
+    if random.random() < 0.1:
+        return known.deleted.pick(random)
+    if target.id == "cancelJob" and random.random() < 0.5:
+        accepted: str = known.create(random.choice(BUNDLED), execute=True)["id"]
+        return accepted
+    shows = target.id in _SHOWS_RESULTS or target.id.startswith("get")
+    return (known.ended if shows and random.random() < 0.7 else known.jobs).pick(random)
 
 
 def _body(target: Target, case: Case, known: Known, random: Random) -> tuple[Any, str | None]:
@@ -187,7 +202,7 @@ def _body(target: Target, case: Case, known: Known, random: Random) -> tuple[Any
 def _unruly(target: Target, asked: Asked, random: Random) -> Asked:
     """One place of the request is not what it should be."""
     case = asked.case
-    headers = {k: v for k, v in asked.headers.items()}
+    headers = dict(asked.headers)
     places = ["query", "header", "header", "content"]
     places += ["path"] * (2 if target.names["path"] else 0)
     places += ["named"] * (2 if target.names["query"] else 0)

@@ -53,8 +53,8 @@ class Report:
     def told(self) -> str:
         """The violations, for people."""
         return "\n\n".join(
-            f"{operation}: {check} ({violation.times} times; {status} {problem})\n  {violation.message}\n  {violation.curl}"
-            for (operation, check, status, problem), violation in sorted(self.violations.items())
+            f"{operation}: {check} ({of.times} times; {status} {problem})\n  {of.message}\n  {of.curl}"
+            for (operation, check, status, problem), of in sorted(self.violations.items())
         )
 
     def table(self) -> str:

@@ -62,9 +62,7 @@ def curl(request: requests.PreparedRequest, body_size_bytes_max: int = 4_000) ->
     body: Any = request.body
     if body is not None:
         data = body if isinstance(body, bytes) else str(body).encode()
-        shown = "".join(
-            chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in data[:body_size_bytes_max]
-        )
+        shown = "".join(_shown(b) for b in data[:body_size_bytes_max])
         more = f"  # … {len(data)} bytes" if len(data) > body_size_bytes_max else ""
         words += ["--data-binary", f"$'{shown}'{more}"]
     words.insert(1, shlex.quote(str(request.url)))
@@ -73,3 +71,7 @@ def curl(request: requests.PreparedRequest, body_size_bytes_max: int = 4_000) ->
 
 def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _shown(byte: int) -> str:
+    return chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}"

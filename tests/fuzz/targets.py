@@ -45,11 +45,8 @@ def _targets(schema: BaseSchema, url: str) -> Iterator[Target]:
         operation = found.ok()
         raw = operation.definition.raw
         shared = schema.raw_schema["paths"][operation.path].get("parameters", [])
-        declared = [p for p in (*shared, *raw.get("parameters", []))]
-        names = {
-            place: frozenset(p["name"] for p in declared if p["in"] == place)
-            for place in ("path", "query", "header")
-        }
+        declared = [*shared, *raw.get("parameters", [])]
+        names = {at: frozenset(p["name"] for p in declared if p["in"] == at) for at in ("path", "query", "header")}
         problems = {
             int(status): frozenset(answer["content"]["application/problem+json"]["examples"])
             for status, answer in raw["responses"].items()

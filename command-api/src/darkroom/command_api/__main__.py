@@ -17,6 +17,7 @@ from darkroom.runtime.eventlog.kafka import KafkaLog
 from darkroom.runtime.eventlog.port import EventLog
 from darkroom.runtime.eventlog.topics import ensure_all_topics
 from darkroom.runtime.heads import Folded, HeadStore
+from darkroom.runtime.headscopy import HeadCopies, HeadsCopier
 from darkroom.runtime.http.api import end_when, on_close
 from darkroom.runtime.http.server import serve, stopping
 from darkroom.runtime.settings import Settings, SettingsError, read_settings
@@ -50,7 +51,9 @@ def build(settings: Settings) -> Flask:
     )
     blobs = open_blobs(settings)
     endings = Endings(max(1, settings.http_threads // 2), stopping)
-    heads = _open_heads(settings.data / "command-api", job_log, endings.heard)
+    copies = HeadCopies(blobs, settings.start_timeout_s / 2)
+    heads, heads_path = _open_heads(settings.data / "command-api", job_log, endings.heard, copies)
+    copier = HeadsCopier(heads, heads_path, copies, settings.heads_copy_events)
     catalogue = Catalogue(model_log)
     job_tail = Tail(job_log, heads, "jobs")
     model_tail = Tail(model_log, catalogue, "models")
@@ -67,20 +70,26 @@ def build(settings: Settings) -> Flask:
         ),
     )
     end_when(app, partial(failure_of, (job_tail, model_tail)))
+    end_when(app, heads.failure)
     on_close(app, heads.close)
     for log in (job_log, model_log):
         on_close(app, partial(log.close, _FLUSH_TIMEOUT_S))
     for tail in (job_tail, model_tail):
         on_close(app, tail.stop)
         tail.start()
+    on_close(app, copier.stop)
+    copier.start()
     return app
 
 
-def _open_heads(folder: Path, log: EventLog, on_folded: Callable[[Sequence[Folded]], None]) -> HeadStore:
+def _open_heads(
+    folder: Path, log: EventLog, on_folded: Callable[[Sequence[Folded]], None], copies: HeadCopies
+) -> tuple[HeadStore, Path]:
     """The first heads file that no other instance holds: instances may share the folder, never a file."""
     for instance in range(_INSTANCES_MAX):
+        path = folder / f"heads-{instance}.sqlite"
         try:
-            return HeadStore(folder / f"heads-{instance}.sqlite", log, on_folded)
+            return HeadStore(path, log, on_folded, copies), path
         except StoreUnavailable as error:
             _log.info("heads file %d: %s", instance, error)
     raise StoreUnavailable(f"{_INSTANCES_MAX} instances hold the heads files in {folder}")

@@ -18,7 +18,7 @@ from darkroom.schemas.wire import Context
 
 SOURCE = "urn:darkroom:command-api"
 TENANT = "default"
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")  # no comma: the server makes `a,b` of two headers
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _IF_MATCH = re.compile(rf"\*|{_TAG}(?:[ \t]*,[ \t]*{_TAG})*")
 _VERSION = re.compile(r'(?<!W/)"([1-9][0-9]{0,9})"')
@@ -62,8 +62,8 @@ def caller_of(request: Request) -> Caller:
     if len(keys) > 1 or (keys and not _KEY.fullmatch(keys[0])):
         raise ProblemError(
             "malformed-header",
-            "Idempotency-Key must be one value of 1 to 255 visible ASCII characters.",
-            errors=[("Idempotency-Key", "Not 1 to 255 visible ASCII characters.")],
+            "Idempotency-Key must be one value of 1 to 255 visible ASCII characters, without a comma.",
+            errors=[("Idempotency-Key", "Not 1 to 255 visible ASCII characters without a comma.")],
         )
     condition = _condition(request.headers.get("If-Match"))
     return Caller(TENANT, "anonymous", keys[0] if keys else None, traceparent(), condition)

@@ -5,6 +5,7 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from darkroom.command_api.bodies import Job, Run
+from darkroom.runtime.headsfold import REMEMBERED_OFFSETS
 
 JOB_ID = "01977f6e-7c1a-7d3e-9c55-3f2a4d5e6f70"
 DIGEST = "sha256:5a9522051c3cec2bbd2f6323fccba32e8fbf3ddcc2b3e2fd46b04c720bc6f866"
@@ -230,8 +231,9 @@ KEY_PARAMETER = {
     "in": "header",
     "name": "Idempotency-Key",
     "required": False,
-    "description": "Names this command: repeated under its key, it gives the first answer again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "description": "Names this command: repeated under its key, it gives the first answer again. Creations are "
+    f"remembered for ever, other commands for the next {REMEMBERED_OFFSETS:,} events of the job's partition.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[!-+\--~]+$"},
     "examples": {**_LEFT_OUT, "a key": {"value": "order-4711"}},
 }
 CONDITION_PARAMETER = {

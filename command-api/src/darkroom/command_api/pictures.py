@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from darkroom.command_api.uploads import decode_data_url
 from darkroom.runtime.blobs import digest_of
 from darkroom.runtime.http.problems import ProblemError
 from darkroom.runtime.media import MediaDoor
-from darkroom.schemas.errors import BadMedia
+from darkroom.schemas.errors import BadMedia, Unavailable
 from darkroom.schemas.job import Media
+
+_TOGETHER_S = 15.0
+"""A hundred pictures of some seconds each would keep a thread, and the decoder, for minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,22 @@ def given_as_files(files: Sequence[bytes]) -> list[Given]:
     return [Given(f"#/file/{number}", digest_of(data), data) for number, data in enumerate(files)]
 
 
-def take(door: MediaDoor, inputs: Sequence[Given], size_bytes_max: int) -> tuple[Media, ...]:
+def take(
+    door: MediaDoor, inputs: Sequence[Given], size_bytes_max: int, together_s: float = _TOGETHER_S
+) -> tuple[Media, ...]:
     """Checks and keeps every input. Raises ProblemError naming the one that cannot be used, or 413 if they have
-    more than `size_bytes_max` together."""
-    found = tuple(_take(door, item) for item in inputs)
+    more than `size_bytes_max` together; Unavailable if they take longer than `together_s`. Those that were done by
+    then are kept, so that a repetition gets further."""
+    until = monotonic() + together_s
+    found: list[Media] = []
+    for item in inputs:
+        if found and monotonic() > until:
+            raise Unavailable(
+                "The pictures take too long to decode in one request. Upload them one by one."
+            )
+        found.append(_take(door, item))
     check_sizes(found, size_bytes_max)
-    return found
+    return tuple(found)
 
 
 def check_sizes(inputs: Sequence[Media], size_bytes_max: int) -> None:

@@ -95,7 +95,7 @@ def decode_data_url(text: str, pointer: str, size_bytes_max: int) -> bytes:
     """The bytes of a `data:` URL in base64. Raises ProblemError: 415 for another media type than a picture's,
     413 by the encoded length, 422 for what is not base64."""
     head = _DATA_URL.match(text[:300])
-    if head is None or ";base64" not in head[2]:
+    if head is None or not head[2].endswith(";base64"):
         raise invalid([(pointer, "Not of the form data:image/png;base64,…")])
     if not head[1].startswith("image/") and head[1] != "application/octet-stream":
         raise ProblemError(

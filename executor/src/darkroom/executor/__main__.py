@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 
 from darkroom.executor.artifacts import ArtifactCache
 from darkroom.executor.follow import Follower
@@ -15,7 +16,8 @@ from darkroom.runtime.blobs import open_blobs
 from darkroom.runtime.catalogue import Catalogue
 from darkroom.runtime.eventlog.kafka import KafkaLog, Membership
 from darkroom.runtime.eventlog.topics import ensure_all_topics
-from darkroom.runtime.heads import HeadStore
+from darkroom.runtime.heads import HeadsFileLost, HeadStore
+from darkroom.runtime.headscopy import HeadCopies
 from darkroom.runtime.ids import new_id
 from darkroom.runtime.lifecycle import serve_health, stop_on_signals
 from darkroom.runtime.settings import Settings, SettingsError, read_settings
@@ -42,7 +44,12 @@ def serve(settings: Settings) -> None:
     catalogue = Catalogue(models)
     models_tail = Tail(models, catalogue, "models")
     follower: Follower
-    heads = HeadStore(settings.data / "heads.sqlite", jobs, on_folded=lambda events: follower.folded(events))
+    heads = HeadStore(
+        settings.data / "heads.sqlite",
+        jobs,
+        on_folded=lambda events: follower.folded(events),
+        copies=HeadCopies(blobs, settings.start_timeout_s / 2),
+    )
     jobs_tail = Tail(jobs, heads, "jobs")
     runner = Runner(
         jobs,
@@ -80,14 +87,15 @@ def serve(settings: Settings) -> None:
         for tail in (jobs_tail, models_tail):
             if tail.failure is not None:
                 return f"a tail has stopped: {tail.failure}"
-        return None
+        return heads.failure()
 
     health = serve_health(settings.bind, settings.health_port, readiness)
     _log.info("executor %s is ready", executor)
     try:
         while not stopping.is_set() and readiness() is None:
             membership.poll(0)
-            follower.turn(membership.commit)
+            with suppress(HeadsFileLost):  # readiness tells
+                follower.turn(membership.commit)
             follower.wait(_TURN_S)
     finally:
         _log.info("executor %s stops", executor)

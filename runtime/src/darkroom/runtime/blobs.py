@@ -8,7 +8,10 @@ pattern before it becomes part of a path.
 Beside a blob there may be a note (`notes/…`): a few facts that were found when it was checked, as JSON bytes. It is
 written after the blob, so a note says that its blob was once there, whole and checked.
 
-Layout: `sha256/<2 hex>/<62 hex>` and `notes/<2 hex>/<62 hex>`.
+Beside all blobs there are copies of what a service can build again but would rather not (`copies/<name>`): found by
+listing, verified by whoever reads them, and deleted by whoever writes newer ones.
+
+Layout: `sha256/<2 hex>/<62 hex>`, `notes/<2 hex>/<62 hex>` and `copies/<name>`.
 """
 
 import hashlib
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["BlobMissing", "BlobStore", "digest_of", "open_blobs"]
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{2})([0-9a-f]{62})")
+_COPY_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(/[A-Za-z0-9_-]{1,128}){0,7}")
+_COPIES_LISTED_MAX = 1_000
 _READ_SIZE_BYTES = 2**20
 """Larger blobs come down in pieces of this size: the time-out of a request covers its whole body, so that one
 request for all of it could never succeed over a slow link."""
@@ -83,22 +88,7 @@ class BlobStore:
     def stream(self, digest: str) -> Iterator[bytes]:
         """The blob in chunks of 1 MiB at most. Raises BlobMissing at once, StoreUnavailable also on the way: each
         chunk has the time-out of one request, the blob has none."""
-        path = self._path("sha256", digest)
-        size_bytes = self.size(digest)
-
-        def chunks() -> Iterator[bytes]:
-            for start in range(0, size_bytes, _READ_SIZE_BYTES):
-                end = min(start + _READ_SIZE_BYTES, size_bytes)
-                try:
-                    with _failures_as_unavailable():
-                        chunk = bytes(obstore.get_range(self._store, path, start=start, end=end))
-                except FileNotFoundError:
-                    raise StoreUnavailable(f"blob {digest} went away while it was read") from None
-                if len(chunk) != end - start:
-                    raise StoreUnavailable(f"the store gave {len(chunk)} bytes of {digest} for {end - start}")
-                yield chunk
-
-        return chunks()
+        return self._chunks(self._path("sha256", digest), self.size(digest), digest)
 
     def get_to_file(self, digest: str, path: Path) -> None:
         """Writes the blob to `path`: whole and with the right digest, or not at all. Raises BlobMissing, and
@@ -144,6 +134,40 @@ class BlobStore:
             except FileNotFoundError:
                 raise BlobMissing(f"there is no note beside {digest}") from None
 
+    def put_copy(self, name: str, data: Path) -> None:
+        """Keeps a file's bytes under a name (parts of letters, digits, `_` and `-`, with `/` between them), in the
+        place of an earlier one."""
+        path = self._copy_path(name)
+        with _failures_as_unavailable():
+            obstore.put(self._store, path, data, chunk_size=_PART_SIZE_BYTES, max_concurrency=2)
+
+    def copies(self, folder: str) -> dict[str, int]:
+        """Names and sizes in bytes of the copies in a folder and below, at most a thousand."""
+        path = self._copy_path(folder)
+        found: dict[str, int] = {}
+        with _failures_as_unavailable():
+            for page in obstore.list(self._store, prefix=path, chunk_size=100):
+                for entry in page:
+                    name = str(entry["path"]).removeprefix(f"{self._prefix}copies/")
+                    if _COPY_NAME.fullmatch(name) and len(found) < _COPIES_LISTED_MAX:
+                        found[name] = int(entry["size"])
+        return found
+
+    def stream_copy(self, name: str) -> Iterator[bytes]:
+        """As `stream`. The bytes are those that the store has: verify them. Raises BlobMissing at once."""
+        path = self._copy_path(name)
+        with _failures_as_unavailable():
+            try:
+                size_bytes = int(obstore.head(self._store, path)["size"])
+            except FileNotFoundError:
+                raise BlobMissing(f"there is no copy {name}") from None
+        return self._chunks(path, size_bytes, name)
+
+    def delete_copy(self, name: str) -> None:
+        """Deletes a copy, if it is there."""
+        with _failures_as_unavailable(), suppress(FileNotFoundError):
+            obstore.delete(self._store, self._copy_path(name))
+
     def check(self) -> None:
         """Raises StoreUnavailable unless the store answers; for readiness."""
         with _failures_as_unavailable():
@@ -155,6 +179,23 @@ class BlobStore:
         except FileNotFoundError:
             return False
         return True
+
+    def _chunks(self, path: str, size_bytes: int, name: str) -> Iterator[bytes]:
+        for start in range(0, size_bytes, _READ_SIZE_BYTES):
+            end = min(start + _READ_SIZE_BYTES, size_bytes)
+            try:
+                with _failures_as_unavailable():
+                    chunk = bytes(obstore.get_range(self._store, path, start=start, end=end))
+            except FileNotFoundError:
+                raise StoreUnavailable(f"{name} went away while it was read") from None
+            if len(chunk) != end - start:
+                raise StoreUnavailable(f"the store gave {len(chunk)} bytes of {name} for {end - start}")
+            yield chunk
+
+    def _copy_path(self, name: str) -> str:
+        if _COPY_NAME.fullmatch(name) is None:
+            raise ValueError("not a name of a copy")
+        return f"{self._prefix}copies/{name}"
 
     def _path(self, folder: str, digest: str) -> str:
         match = _DIGEST.fullmatch(digest)

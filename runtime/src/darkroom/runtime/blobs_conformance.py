@@ -108,6 +108,29 @@ def a_note_stands_beside_its_blob(store: BlobStore) -> None:
     store.check()
 
 
+def copies_are_found_by_listing(store: BlobStore) -> None:
+    """They are replaced, read, deleted, and no name leads out of their folder."""
+    folder = f"conformance/{new_id()}"
+    assert store.copies(folder) == {}
+    with TemporaryDirectory() as temporary:
+        path = Path(temporary) / "in"
+        for name, size_bytes in (("a/one", 1), ("a/one", 2), ("b/two", _LARGE_SIZE_BYTES)):
+            path.write_bytes(_fresh()[:size_bytes].ljust(size_bytes, b"x"))
+            store.put_copy(f"{folder}/{name}", path)
+        assert store.copies(folder) == {f"{folder}/a/one": 2, f"{folder}/b/two": _LARGE_SIZE_BYTES}
+        assert b"".join(store.stream_copy(f"{folder}/b/two")) == path.read_bytes()
+    assert store.copies(f"{folder}/a") == {f"{folder}/a/one": 2}
+    for _ in range(2):
+        store.delete_copy(f"{folder}/a/one")
+    assert store.copies(folder) == {f"{folder}/b/two": _LARGE_SIZE_BYTES}
+    _raises(BlobMissing, lambda: store.stream_copy(f"{folder}/a/one"))
+    store.delete_copy(f"{folder}/b/two")
+    for text in ("", "/", "../x", "a//b", "a/", "a.b", "a\n", "a/" * 8 + "a"):
+        for action in (store.copies, store.stream_copy, store.delete_copy):
+            _raises(ValueError, partial(action, text))
+        _raises(ValueError, partial(store.put_copy, text, Path()))
+
+
 SCENARIOS: tuple[Callable[[BlobStore], None], ...] = (
     what_is_put_comes_back,
     putting_again_is_no_change,
@@ -116,6 +139,7 @@ SCENARIOS: tuple[Callable[[BlobStore], None], ...] = (
     what_is_missing_is_told,
     what_is_no_digest_is_refused,
     a_note_stands_beside_its_blob,
+    copies_are_found_by_listing,
 )
 
 

@@ -24,7 +24,7 @@ from darkroom.runtime import headsfold
 from darkroom.runtime import headsrows as rows
 from darkroom.runtime.eventlog.port import EventLog, Record
 from darkroom.runtime.headsfold import Folded, Piece
-from darkroom.runtime.headsopen import Copies, lock_file, open_file
+from darkroom.runtime.headsopen import Copies, lock_file, open_file, stamp_of
 from darkroom.runtime.headsseal import HeadsFileLost
 from darkroom.runtime.protocol import Verdict
 from darkroom.schemas.chain import partition_of
@@ -49,6 +49,7 @@ class HeadStore:
         """`path` may be ":memory:". `on_folded` is called in the tail's thread, after the commit. `copies` are
         tried where the file cannot be used. Raises LogUnavailable if the log cannot be asked how far it reaches,
         StoreUnavailable if another process has the file."""
+        self.stamp = stamp_of(log)
         self._partitions = log.partitions
         self._on_folded = on_folded
         self._lock = threading.Lock()
@@ -57,7 +58,7 @@ class HeadStore:
         self._file_lock = lock_file(path)
         self._closed = False
         try:
-            self._file = open_file(path, log, copies)
+            self._file = open_file(path, self.stamp, log, copies)
             found = self._file.db.execute("SELECT partition, next_offset, heads FROM positions").fetchall()
             self._file.check()
         except BaseException:
@@ -136,12 +137,11 @@ class HeadStore:
     def failure(self) -> str | None:
         """Why nothing can be read from the file any more, if it is so: the process must then end. Looks at the
         file, so an instance at rest notices as well."""
-        try:
-            with self._lock, self._guarded():
-                self._file.check()
-        except HeadsFileLost as error:
-            return str(error)
-        return None
+        with self._lock:
+            if not self._closed:
+                with suppress(HeadsFileLost), self._guarded():
+                    self._file.check()
+            return self._failure
 
     def copy_to(self, target: Path) -> int:
         """Copies the file as it is at one moment, beside folds; returns how many events it has passed. Raises
@@ -160,6 +160,7 @@ class HeadStore:
     def close(self) -> None:
         """Closes the file, whole. May be called again."""
         atexit.unregister(self.close)
+        self._file.held = False  # gives up a copy under way
         with self._copying, self._lock:
             if self._closed:
                 return
@@ -167,7 +168,6 @@ class HeadStore:
             if self._failure is None:
                 with suppress(HeadsFileLost, sqlite3.Error):
                     self._file.checkpoint()
-            self._failure = self._failure or "the heads are closed"
             self._file.close()
             self._unlock_file()
 
@@ -193,8 +193,8 @@ class HeadStore:
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         """Once anything is wrong with the file, nothing is read from it or written to it any more."""
-        if self._failure is not None:
-            raise HeadsFileLost(self._failure)
+        if self._failure is not None or self._closed:
+            raise HeadsFileLost(self._failure or "the heads are closed")
         try:
             yield
         except HeadsFileLost as error:

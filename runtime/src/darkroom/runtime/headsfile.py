@@ -29,7 +29,7 @@ well.
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from hashlib import sha256
@@ -67,8 +67,8 @@ class Stamp:
 class HeadsFile:
     """A verified file, or a database in memory (`path` None). Not thread-safe: its owner has a lock."""
 
-    def __init__(self, db: sqlite3.Connection, path: Path | None, seals: Mapping[Path, Seal]) -> None:
-        """Use `make`, `reopen` or `in_memory`. `seals`: those that the files had before SQLite opened them."""
+    def __init__(self, db: sqlite3.Connection, path: Path | None) -> None:
+        """Use `make`, `reopen` or `in_memory`. Seals what SQLite has opened and locked."""
         self.db = db
         self.held = False
         self._path = path
@@ -80,12 +80,12 @@ class HeadsFile:
         self._wal = wal_of(path)
         self._main_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._wal_fd = os.open(self._wal, os.O_RDONLY | os.O_CLOEXEC)
-        self._main_seal = seals.get(path) or seal_of(path)
-        self._wal_seal = seals.get(self._wal) or seal_of(self._wal)
+        self._main_seal = seal_of(path)
+        self._wal_seal = seal_of(self._wal)
 
     @classmethod
     def in_memory(cls, stamp: Stamp) -> "HeadsFile":
-        file = cls(_connect(":memory:"), None, {})
+        file = cls(_connect(":memory:"), None)
         file._fill(stamp)
         return file
 
@@ -95,7 +95,7 @@ class HeadsFile:
         remove(path)
         db = _connect(path)
         try:
-            file = cls(db, path, {})
+            file = cls(db, path)
             file._fill(stamp)
             _complete_checkpoint(db)
             file._content = _content_of(file._main_fd)
@@ -115,10 +115,11 @@ class HeadsFile:
             return None
         db = file = None
         try:
-            before = {p: seal_of(p) for p in (path, wal_of(path)) if p.exists()}
+            before = {p: look(p) for p in (path, wal_of(path)) if p.exists()}
             db = _connect(path)
-            file = cls(db, path, before)
-            file.check()
+            if any(look(p) != found for p, found in before.items()):
+                raise HeadsFileLost("it was changed while it was opened")
+            file = cls(db, path)
             found = db.execute("SELECT topic_id, partitions, fold_version FROM stamp").fetchall()
             if found != [astuple(stamp)]:
                 reason = "it belongs to another log or fold"
@@ -203,10 +204,12 @@ class HeadsFile:
         self._unopened = True
 
     def copy_main(self, target: Path, seal: Seal) -> None:
-        """Copies the file as it was at `seal`; may run beside transactions while `held`. Raises HeadsFileLost if a
-        checkpoint or somebody else has changed it meanwhile, OSError."""
+        """Copies the file as it was at `seal`; may run beside transactions, for as long as it is `held`. Raises
+        HeadsFileLost if a checkpoint or somebody else has changed it meanwhile, OSError."""
         with target.open("wb") as out:
             for offset in range(0, seal[2], _READ_SIZE_BYTES):
+                if not self.held:
+                    raise HeadsFileLost("the copy was given up")
                 out.write(os.pread(self._main_fd, min(_READ_SIZE_BYTES, seal[2] - offset), offset))
         if self._path is None or look(self._path) != seal:
             raise HeadsFileLost("the heads file was changed while it was copied")

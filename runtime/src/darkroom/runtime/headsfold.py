@@ -83,9 +83,12 @@ class Piece:
         new = {key for keys in self._new.values() for key in keys}
         inserts = [rows.row_of(key, p, self._after[key]) for p, keys in self._new.items() for key in keys]
         updates = [rows.change_of(key, head) for key, head in self._after.items() if key not in new]
-        db.executemany(rows.INSERT_HEAD, inserts)
-        db.executemany(rows.UPDATE_HEAD, updates)
-        db.executemany(rows.INSERT_COMMAND, self._commands)
+        if inserts:
+            db.executemany(rows.INSERT_HEAD, inserts)
+        if updates:
+            db.executemany(rows.UPDATE_HEAD, updates)
+        if self._commands:
+            db.executemany(rows.INSERT_COMMAND, self._commands)
         db.executemany(
             "UPDATE positions SET next_offset = ?, heads = ? WHERE partition = ?",
             [(next_offset, counts[p], p) for p, next_offset in self.moved.items()],

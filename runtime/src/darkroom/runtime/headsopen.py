@@ -45,9 +45,13 @@ def lock_file(path: Path | str) -> int | None:
     return descriptor
 
 
-def open_file(path: Path | str, log: EventLog, copies: Copies | None) -> HeadsFile:
+def stamp_of(log: EventLog) -> Stamp:
+    """What a file must have been made for, to be of use with this log and this code."""
+    return Stamp(log.topic_id, log.partitions, FOLD_VERSION)
+
+
+def open_file(path: Path | str, stamp: Stamp, log: EventLog, copies: Copies | None) -> HeadsFile:
     """The file, whole and not ahead of the log. Raises LogUnavailable, StoreUnavailable."""
-    stamp = Stamp(log.topic_id, log.partitions, FOLD_VERSION)
     if str(path) == ":memory:":
         return HeadsFile.in_memory(stamp)
     path = Path(path)

@@ -1,8 +1,8 @@
 """Seals: how a process knows that nobody but itself has written to a file.
 
 After each of its own writes it gives the file a modification time that no other write leaves behind: the past
-second, with random nanoseconds. Any other write leaves the kernel's time, any other file has another inode or another
-seal.
+second, with random nanoseconds. Any other write leaves the kernel's time, any other file has another inode or
+another seal.
 """
 
 import os

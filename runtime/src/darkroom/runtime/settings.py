@@ -48,6 +48,7 @@ class Settings:
     picture_pixels_max: int
     picture_deadline_s: float
     picture_decoders: int
+    heads_copy_events: int
     lease_s: float
     max_attempts: int
     executor_workers: int
@@ -98,6 +99,7 @@ def read_settings() -> Settings:
                 picture_pixels_max=env.int("PICTURE_PIXELS_MAX", 50_000_000, validate=at_least_1),
                 picture_deadline_s=env.float("PICTURE_DEADLINE_S", 5.0, validate=positive),
                 picture_decoders=env.int("PICTURE_DECODERS", 1, validate=at_least_1),
+                heads_copy_events=env.int("HEADS_COPY_EVENTS", 250_000, validate=validate.Range(min=0)),
                 lease_s=env.float("LEASE_S", 15.0, validate=positive),
                 max_attempts=env.int("MAX_ATTEMPTS", 3, validate=at_least_1),
                 executor_workers=env.int("EXECUTOR_WORKERS", 2, validate=at_least_1),

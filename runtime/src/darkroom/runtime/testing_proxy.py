@@ -68,6 +68,13 @@ class Proxy:
         """Half-open connections: they stay, and new ones are made, but nothing comes through, either way."""
         self._set(_silent=True)
 
+    def strand(self) -> None:
+        """The connections that are open now are half-open for ever, as if the other machine or a router between had
+        gone without a word; new ones work."""
+        with self._changed:
+            for connection in self._connections:
+                connection.stranded = True
+
     def refuse(self) -> None:
         """Cuts all connections, and every new one at once."""
         self._set(_refusing=True)
@@ -146,19 +153,23 @@ class Proxy:
                 self._connections.add(connection)
             connection.start()
 
-    def _pass_request(self, api: int) -> bool:
-        """Waits as long as a request must wait. False: the proxy is closed."""
+    def _pass_request(self, connection: "_Connection", api: int) -> bool:
+        """Waits as long as a request must wait. False: the connection is over."""
         with self._changed:
             self._requests[api] += 1
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._closed or not (self._silent or api in self._held_requests))
-            return not self._closed
+            self._changed.wait_for(
+                lambda: connection.over or not (connection.stranded or self._silent or api in self._held_requests)
+            )
+            return not connection.over
 
-    def _pass_answer(self, api: int) -> bool:
+    def _pass_answer(self, connection: "_Connection", api: int) -> bool:
         """Waits as long as an answer must wait. False: it is lost, and its connection with it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or not (self._silent or api in self._held_answers))
-            if self._closed:
+            self._changed.wait_for(
+                lambda: connection.over or not (connection.stranded or self._silent or api in self._held_answers)
+            )
+            if connection.over:
                 return False
             if self._to_lose[api] > 0:
                 self._to_lose[api] -= 1
@@ -182,6 +193,7 @@ class _Connection:
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy = proxy
         self._client, self._server = client, server
+        self.stranded = self.over = False
         self._asked: dict[int, int] = {}
         """API by correlation number, of the requests without an answer so far."""
         for side in (client, server):
@@ -192,6 +204,9 @@ class _Connection:
             threading.Thread(target=self._run, args=[way], name="proxy", daemon=True).start()
 
     def cut(self) -> None:
+        with self._proxy._changed:
+            self.over = True
+            self._proxy._changed.notify_all()
         _close(self._client)
         _close(self._server)
 
@@ -209,7 +224,7 @@ class _Connection:
             if self._proxy._framed:
                 api, _version, correlation = struct.unpack_from(">hhi", frame, 4)
                 self._asked[correlation] = api
-            if not self._proxy._pass_request(api):
+            if not self._proxy._pass_request(self, api):
                 return
             self._server.sendall(frame)
 
@@ -219,7 +234,7 @@ class _Connection:
             if self._proxy._framed:
                 (correlation,) = struct.unpack_from(">i", frame, 4)
                 api = self._asked.pop(correlation, _ANY)
-            if not self._proxy._pass_answer(api):
+            if not self._proxy._pass_answer(self, api):
                 return
             self._client.sendall(frame)
 

@@ -13,7 +13,6 @@ from darkroom.schemas.errors import BadMedia, Unavailable
 
 _QUICK_SIZE_BYTES_MAX = 2**20
 _QUICK_EFFORT_PIXELS_MAX = 2_500_000
-_QUICK_CPU_S = 0.5
 _NICE_PATIENT = 10
 _MEMORY_BYTES = 256 * 2**20
 """Of an idle process, with room to spare."""
@@ -32,18 +31,20 @@ class PictureDecoder:
         pixels_max: int,
         size_bytes_max: int,
         cpu_s: float = 5.0,
+        quick_cpu_s: float = 0.5,
         wait_s: float = 5.0,
         processes: int = 1,
         waiting_max: int = 8,
     ) -> None:
-        """`cpu_s`: processor time that one picture may take. `wait_s`: how long one waits for a process to be free.
+        """`cpu_s`: processor time that one picture may take; `quick_cpu_s`: after it the quick lane passes one on.
+        `wait_s`: how long one waits for a process to be free.
         `processes`: of the patient lane. `waiting_max`: how many callers may wait there; in the quick lane, where a
         picture takes milliseconds, twice as many."""
-        self._wait_s = wait_s
+        self._cpu_s, self._wait_s = cpu_s, wait_s
         memory_bytes_max = _MEMORY_BYTES + 3 * size_bytes_max + _MEMORY_BYTES_PER_PIXEL * pixels_max
         quick = Terms(
             pixels_max=pixels_max,
-            cpu_s=min(cpu_s, _QUICK_CPU_S),
+            cpu_s=min(cpu_s, quick_cpu_s),
             wall_s=wait_s,
             memory_bytes_max=memory_bytes_max,
             nice=0,
@@ -52,7 +53,7 @@ class PictureDecoder:
         patient = Terms(
             pixels_max=pixels_max,
             cpu_s=cpu_s,
-            wall_s=2 * cpu_s,
+            wall_s=cpu_s + 2 * wait_s,
             memory_bytes_max=memory_bytes_max,
             nice=_NICE_PATIENT,
         )
@@ -90,5 +91,5 @@ class PictureDecoder:
         try:
             return self.patient.look(data, kind, until)
         except TooLong:
-            detail = "Decoding the picture takes longer than a picture may take."
+            detail = f"Decoding the picture takes more than {self._cpu_s:g} s of processor time."
             raise BadMedia("picture-too-slow", detail) from None

@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,14 +59,14 @@ class Lane:
         self._children: Sequence[AskedChild] = [
             AskedChild(terms.command(), start_timeout_s=_START_TIMEOUT_S) for _ in range(children)
         ]
-        self._freed = threading.Condition()  # guards what follows
+        self._changed = threading.Condition()  # guards what follows
         self._free = list(self._children)
-        self._waiting = 0
+        self._row: deque[object] = deque()
 
     @property
     def waiting(self) -> int:
         """How many callers wait for a child."""
-        return self._waiting
+        return len(self._row)
 
     def pids(self) -> list[int]:
         """Of the children that live."""
@@ -91,23 +92,31 @@ class Lane:
 
     @contextmanager
     def _taken(self, until: float) -> Iterator[AskedChild]:
-        with self._freed:
-            if self._waiting or not self._free:  # who came first is served first
-                if self._waiting >= self._waiting_max:
-                    raise Unavailable(_BUSY)
-                self._waiting += 1
-                try:
-                    if not self._freed.wait_for(lambda: self._free, max(0.0, until - monotonic())):
-                        raise Unavailable(_BUSY)
-                finally:
-                    self._waiting -= 1
+        with self._changed:
+            if self._row or not self._free:
+                self._wait_in_row(until)
             child = self._free.pop()
         try:
             yield child
         finally:
-            with self._freed:
+            with self._changed:
                 self._free.append(child)
-                self._freed.notify()
+                self._changed.notify_all()
+
+    def _wait_in_row(self, until: float) -> None:
+        """Until a child is free and all who came before are served. The lock is held."""
+        if len(self._row) >= self._waiting_max:
+            raise Unavailable(_BUSY)
+        place = object()
+        self._row.append(place)
+        try:
+            if not self._changed.wait_for(
+                lambda: self._free and self._row[0] is place, max(0.0, until - monotonic())
+            ):
+                raise Unavailable(_BUSY)
+        finally:
+            self._row.remove(place)
+            self._changed.notify_all()
 
     def _meaning(self, ended: Ended) -> Exception:
         """Of a child's end. What it wrote before is logged only if it had not seen a picture yet."""

@@ -28,15 +28,21 @@ def look(data: bytes, kind: str, pixels_max: int, effort_pixels_max: int | None 
     scans = data.count(b"\xff\xda") if kind == "JPEG" else 0
     if scans > _JPEG_SCANS_MAX:
         raise BadMedia("picture-broken", f"The picture has more than {_JPEG_SCANS_MAX} scans.")
+
+    def judge(width_px: int, height_px: int) -> None:
+        if width_px < 1 or height_px < 1:
+            raise BadMedia("picture-broken", "The picture has no pixels.")
+        if width_px * height_px > pixels_max:
+            raise BadMedia("picture-too-large", f"A picture may have at most {pixels_max} pixels.")
+        effort_pixels = width_px * height_px * (1 + scans / _SCANS_LIKE_A_PICTURE)
+        if effort_pixels_max is not None and effort_pixels > effort_pixels_max:
+            raise TooMuchEffort
+
     try:
         if kind == "WEBP" and (size := webp_size(data)):
-            check_pixels(*size, pixels_max)
+            judge(*size)
         with Image.open(BytesIO(data), formats=[kind]) as picture:
-            width_px, height_px = picture.size
-            check_pixels(width_px, height_px, pixels_max)
-            effort_pixels = width_px * height_px * (1 + scans / _SCANS_LIKE_A_PICTURE)
-            if effort_pixels_max is not None and effort_pixels > effort_pixels_max:
-                raise TooMuchEffort
+            judge(*(size := picture.size))
             # The pixels are thrown away: an eighth of a JPEG's size shows as well that it is whole.
             picture.draft(None, (1, 1))
             picture.load()
@@ -49,12 +55,4 @@ def look(data: bytes, kind: str, pixels_max: int, effort_pixels_max: int | None 
         # Pillow's decoders raise nearly anything on broken files; the type is told, the message may quote data.
         detail = f"The {kind} picture cannot be decoded ({type(error).__name__})."
         raise BadMedia("picture-broken", detail) from None
-    return (height_px, width_px) if turned else (width_px, height_px)
-
-
-def check_pixels(width_px: int, height_px: int, pixels_max: int) -> None:
-    """Raises BadMedia for no pixels, and for too many."""
-    if width_px < 1 or height_px < 1:
-        raise BadMedia("picture-broken", "The picture has no pixels.")
-    if width_px * height_px > pixels_max:
-        raise BadMedia("picture-too-large", f"A picture may have at most {pixels_max} pixels.")
+    return (size[1], size[0]) if turned else size

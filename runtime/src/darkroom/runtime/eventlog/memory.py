@@ -17,6 +17,7 @@ class MemoryLog:
         self._records: list[list[Record]] = [[] for _ in range(partitions)]
         self._changed = Condition()
         self._topic_id = topic_id
+        self._epoch = 0
         self.available = True
 
     @property
@@ -32,7 +33,7 @@ class MemoryLog:
         future: Future[Ack] = Future()
         with self._changed:
             log = self._records[partition]
-            log.append(Record(partition, len(log), key, value, [(n, v or b"") for n, v in headers], 0))
+            log.append(Record(partition, len(log), key, value, [(n, v or b"") for n, v in headers], 0, self._epoch))
             future.set_result(Ack(partition, len(log) - 1))
             self._changed.notify_all()
         return future
@@ -51,8 +52,19 @@ class MemoryLog:
             raise LogUnavailable(f"no record at offset {offset} of partition {partition}")
         return self._records[partition][offset]
 
-    def follow(self, positions: Mapping[int, int]) -> Reader:
+    def follow(self, positions: Mapping[int, int], epochs: Mapping[int, int] | None = None) -> Reader:
+        for partition, epoch in (epochs or {}).items():
+            before = self._records[partition][: positions[partition]]
+            if len(before) < positions[partition] or (before and before[-1].leader_epoch != epoch):
+                raise LogUnavailable(f"partition {partition} was cut before position {positions[partition]}")
         return _MemoryReader(self, dict(positions))
+
+    def cut(self, partition: int, end: int) -> None:
+        """Loses what stands at `end` and behind it; what is appended next has a higher epoch."""
+        with self._changed:
+            del self._records[partition][end:]
+            self._epoch += 1
+            self._changed.notify_all()
 
     def close(self, timeout_s: float) -> None:
         pass

@@ -10,7 +10,9 @@ from darkroom.schemas.wire import Headers
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as it stands in the log. `timestamp_ms`: milliseconds since 1970, as the producer set it."""
+    """One record as it stands in the log. `timestamp_ms`: milliseconds since 1970, as the producer set it.
+    `leader_epoch` grows with each change of the partition's leader: a record that stands where a lost one stood
+    has a higher one. -1 where the log does not tell."""
 
     partition: int
     offset: int
@@ -18,6 +20,7 @@ class Record:
     value: bytes | None
     headers: Headers
     timestamp_ms: int
+    leader_epoch: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,9 @@ class EventLog(Protocol):
     def read_one(self, partition: int, offset: int, timeout_s: float) -> Record:
         """The record at an offset. Raises LogUnavailable (also if there is none)."""
 
-    def follow(self, positions: Mapping[int, int]) -> Reader:
-        """A reader that starts at the given offset of each partition."""
+    def follow(self, positions: Mapping[int, int], epochs: Mapping[int, int] | None = None) -> Reader:
+        """A reader that starts at the given offset of each partition. `epochs`: the leader epoch of the record
+        before it; where the log has been cut since, the reader raises LogUnavailable instead of going on."""
 
     def close(self, timeout_s: float) -> None:
         """Waits for what is under way, then gives up all connections."""

@@ -48,7 +48,8 @@ PROBLEMS: Mapping[str, Kind] = _catalogue(
         "malformed-header",
         (400,),
         "A header is malformed",
-        "The detail names the header. An Idempotency-Key is 1 to 255 visible ASCII characters.",
+        "The detail names the header. An Idempotency-Key is 1 to 255 visible ASCII characters, no comma"
+        " among them.",
     ),
     Kind(
         "malformed-position",

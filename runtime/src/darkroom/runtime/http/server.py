@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
-from select import select
+from select import POLLIN, poll, select
 from typing import Any
 
 import orjson
@@ -39,6 +39,9 @@ _SEND_STALL_S = 15.0
 """A client that takes nothing for so long in the middle of an answer is let go."""
 _FIRST_BYTE_S = 0.05
 """A fresh connection may keep a thread for so long without a byte; after that it waits in the main loop."""
+_NEXT_REQUEST_S = 0.02
+"""A thread stays with a connection for so long after an answer: the two changes of threads that it saves cost more
+than all of Flask."""
 _FAILED = Arbiter.WORKER_BOOT_ERROR
 """The only exit status of a worker, beside that of a broken app, after which the arbiter ends too."""
 _HEADER_SIZE_BYTES_MAX = 32_000
@@ -178,11 +181,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if conn.parser is None:
             conn.parser = RequestParser(self.cfg, conn.sock, conn.client)
             conn.parser.unreader = BoundedUnreader(conn.sock, limits)
-        conn.parser.unreader.begin()
-        kept = super().handle(conn)
+        while True:
+            conn.parser.unreader.begin()
+            kept = super().handle(conn)
+            if kept is not True or not self._more_at_once(conn):
+                break
         if kept is False:
             linger(conn.sock, limits.linger_s)
         return kept
+
+    def _more_at_once(self, conn: Any) -> bool:
+        """Does the client send its next request before the way back to the main loop, and out of it again, would
+        have paid? Only while nobody else needs this thread."""
+        if not self.alive or not self.tpool._work_queue.empty():
+            return False
+        readable = poll()
+        readable.register(conn.sock, POLLIN)
+        return bool(readable.poll(_NEXT_REQUEST_S * 1000))
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         conn.parser.unreader.head_received()

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from darkroom.runtime.modelcheck.world import World
 
 _COPY_SHARE = 0.15
+_SUFFIXES = ("", "-wal")
+
+
+def _remove(path: Path) -> None:
+    for suffix in _SUFFIXES:
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 class Instance:
@@ -65,7 +71,7 @@ class Instance:
             self._log.reader.close()
         for flight in self._log.flights:
             flight.delivery.told = True  # nobody is left to hear of it
-        self.heads.close()
+        self._close_as_killed(self.heads)
         self.heads = None
 
     def restart_state(self) -> str:
@@ -75,8 +81,7 @@ class Instance:
         dice = self._world.random.random()
         if dice < 0.6:
             return "kept"
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        _remove(self._path)
         if dice < 0.8 or not self._copy.exists():
             return "lost"
         shutil.copy(self._copy, self._path)
@@ -84,15 +89,20 @@ class Instance:
 
     def keep_a_copy(self) -> None:
         """Now and then somebody copies the heads file; a crash may put the copy back."""
-        if self._path is None or self.heads is None or self._world.random.random() > _COPY_SHARE:
-            return
-        import sqlite3
+        if self._path is not None and self.heads is not None and self._world.random.random() < _COPY_SHARE:
+            self.heads.copy_to(self._copy)
 
-        self._copy.unlink(missing_ok=True)
-        with sqlite3.connect(self._copy) as target, sqlite3.connect(self._path) as source:
-            source.backup(target)
-        target.close()
-        source.close()
+    def _close_as_killed(self, heads: HeadStore) -> None:
+        """Closes the heads, and leaves their file as it was before that, as kill -9 does."""
+        killed = Path(f"{self._path}.killed")
+        if self._path is not None:
+            for suffix in _SUFFIXES:
+                shutil.copy(f"{self._path}{suffix}", f"{killed}{suffix}")
+        heads.close()
+        if self._path is not None:
+            _remove(self._path)
+            for suffix in _SUFFIXES:
+                shutil.move(f"{killed}{suffix}", f"{self._path}{suffix}")
 
     def serve(self, request: Request, looks_first: bool) -> None:
         """A request arrives. Nobody answers while the process is down."""
@@ -142,6 +152,8 @@ class Instance:
         task.switch()
         if task is self._reading:
             if task.dead:  # the tail has stopped, and with it the process ends
+                if not isinstance(self._tail.failure, Unavailable):
+                    raise self._tail.failure or AssertionError("the tail has ended without a reason")
                 self._world.count("tail stopped")
                 self._world.say(lambda: f"{self}: {self._tail.failure}")
                 self._world.crash(self)

@@ -3,6 +3,7 @@
 The code under test keeps its threads, locks and deadlines; `simulated()` gives its modules these in their place.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace, TracebackType
@@ -12,6 +13,7 @@ from unittest.mock import patch
 from greenlet import getcurrent, greenlet
 
 from darkroom.runtime import pending, tail, writer
+from darkroom.runtime.modelcheck.pool import pooled
 from darkroom.schemas.chain import Guard
 from darkroom.schemas.wire import CONTENT_TYPE, Headers, guard_headers
 
@@ -145,7 +147,11 @@ def _headers_only(guard: Guard, event: Any, context: Any) -> tuple[bytes, bytes,
 def simulated() -> Iterator[None]:
     """While it lasts, tail, pending and writer run on tasks, and their log lines go nowhere."""
     threads = SimpleNamespace(Condition=_Condition, Event=_Event, Thread=_Thread, Lock=_Lock)
+    logging_before = logging.root.manager.disable
     with ExitStack() as stack:
+        logging.disable(logging.CRITICAL)
+        stack.callback(logging.disable, logging_before)
+        stack.enter_context(pooled())
         for module in (tail, pending, writer):
             stack.enter_context(patch.object(module, "monotonic", _monotonic))
         stack.enter_context(patch.object(tail, "threading", threads))

@@ -11,6 +11,7 @@ class Kind:
     cuts: float = 0.2
     files: float = 0.06
     small_windows: float = 0.5
+    files_survive_cuts: bool = False
 
 
 ORDINARY = Kind()
@@ -34,25 +35,25 @@ class Mood:
     crashes: float
     strays: float
     cuts: float
-    patience: float
 
 
 def draw(random: Random, kind: Kind) -> Mood:
     """The schedule that a seed stands for."""
     calm = random.random() < 0.15
+    files = random.random() < kind.files
+    cuts = random.random() < kind.cuts and (kind.files_survive_cuts or not files)
     return Mood(
         partitions=random.choice((1, 1, 1, 2, 2, 3)),
         jobs=random.choice((1, 2, 2, 3, 4)),
         speeds=tuple(random.choice((1, 1, 3, 8)) for _ in range(random.choice((2, 2, 3, 3, 4)))),
         steps=random.randint(30, 120),
         window=random.choice((4, 8, 16)) if random.random() < kind.small_windows else 10_000,
-        files=random.random() < kind.files,
+        files=files,
         faults=0.0 if calm else random.choice((0.02, 0.06, 0.12)),
         lost=0.0 if calm else random.choice((0.0, 0.03, 0.1)),
         duplicated=0.0 if calm else random.choice((0.0, 0.05, 0.25)),
         unacknowledged=0.0 if calm else random.choice((0.0, 0.04, 0.15)),
         crashes=random.choice((0.0, 0.5, 1.0)),
         strays=random.choice((0.0, 0.0, 1.0)),
-        cuts=1.0 if random.random() < kind.cuts else 0.0,
-        patience=random.random(),
+        cuts=1.0 if cuts else 0.0,
     )

@@ -23,15 +23,24 @@ _LOST = {
     KafkaError.OFFSET_OUT_OF_RANGE,
     KafkaError.UNKNOWN_TOPIC_ID,
     KafkaError.INCONSISTENT_TOPIC_ID,
+    KafkaError._LOG_TRUNCATION,
 }
 
 
 class KafkaReader:
     """A Reader (see port.py) over a consumer of its own."""
 
-    def __init__(self, consumer: Consumer, topic: str, positions: Mapping[int, int]) -> None:
+    def __init__(
+        self, consumer: Consumer, topic: str, positions: Mapping[int, int], epochs: Mapping[int, int]
+    ) -> None:
         self._consumer = consumer
-        self._assigned = [TopicPartition(topic, p, offset) for p, offset in positions.items()]
+        # With the epoch, the client asks the leader whether the log was cut before the position (KIP-320).
+        self._assigned = [
+            TopicPartition(topic, p, offset, leader_epoch=epochs[p])
+            if epochs.get(p, -1) >= 0
+            else TopicPartition(topic, p, offset)
+            for p, offset in positions.items()
+        ]
         consumer.assign(self._assigned)
 
     def poll(self, timeout_s: float, records_max: int) -> Sequence[Record]:
@@ -117,4 +126,13 @@ def _record_of(message: Message) -> Record | None:
     assert offset is not None
     raw: list[tuple[str, Any]] = list(message.headers() or [])  # type: ignore[arg-type]
     headers = [(name, value if isinstance(value, bytes) else b"") for name, value in raw]
-    return Record(partition, offset, message.key(), message.value(), headers, message.timestamp()[1])
+    epoch = message.leader_epoch()
+    return Record(
+        partition,
+        offset,
+        message.key(),
+        message.value(),
+        headers,
+        message.timestamp()[1],
+        -1 if epoch is None else epoch,
+    )

@@ -1,0 +1,217 @@
+"""The command API as a process while its broker is frozen, killed, cut off, out of room or another: a 202 is the truth
+or it is not given, a 503 comes in time, and everything recovers without a new start."""
+
+import os
+import resource
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from darkroom.cli.stack.testing_broker import OwnBroker, proxied_broker
+from darkroom.runtime.eventlog.kafka import KafkaLog
+from darkroom.runtime.testing_proxy import Api, Proxy
+from darkroom.schemas.chain import Guard, accepts
+from darkroom.schemas.wire import read_guard
+
+from .service import DESCRIPTION, PNG, TFLITE, Service, free_port
+
+DEADLINE_S = 1.5
+MARGIN_S = 2.0
+"""For a machine that does other work at the same time."""
+RECOVERY_S = 30.0
+URN = "urn:darkroom:problem:"
+UNKNOWN = "00000000-0000-7000-8000-000000000000"
+
+
+@dataclass
+class World:
+    """A broker of the module's own behind a proxy, and one instance of the service."""
+
+    broker: OwnBroker
+    proxy: Proxy
+    folder: Path
+    name: str
+    service: Service = field(init=False)
+    digest: str = field(init=False)
+
+    def start(self, **environment: str) -> Service:
+        """An instance, with a folder of data of its own."""
+        number = len(list(self.folder.glob("*.log")))
+        given = {
+            "DARKROOM_KAFKA": self.broker.bootstrap,
+            "DARKROOM_TOPIC_JOBS": f"{self.name}.jobs",
+            "DARKROOM_TOPIC_MODELS": f"{self.name}.models",
+            "DARKROOM_TOPIC_HEARTBEATS": f"{self.name}.heartbeats",
+            "DARKROOM_COMMAND_URL": "http://command.test",
+            "DARKROOM_PARTITIONS": "2",
+            "DARKROOM_DATA": str(self.folder / f"data-{number}"),
+            "DARKROOM_BLOBS": f"file://{self.folder}/blobs",
+            "DARKROOM_REQUEST_DEADLINE_S": str(DEADLINE_S),
+            "DARKROOM_START_TIMEOUT_S": "30",
+            **environment,
+        }
+        service = Service(given, free_port(), self.folder / f"{number}.log")
+        try:
+            service.wait_ready()
+        except BaseException:
+            service.end(signal.SIGKILL)
+            raise
+        return service
+
+    def prepare(self) -> None:
+        """A model and a picture to run it on."""
+        client = self.service.client
+        files = {"file": ("m.tflite", TFLITE)}
+        soon(lambda: client.put("/models/m/versions/1", data={"description": DESCRIPTION}, files=files), 202)
+        self.digest = client.post("/media", content=PNG).json()["digest"]
+
+    def create(self, key: str = "", service: Service | None = None) -> httpx.Response:
+        """A create, under a key if one is given."""
+        body = {"model": "m", "inputs": [{"media": self.digest}], "execute": False}
+        headers = {"Idempotency-Key": key} if key else {}
+        return (service or self.service).client.post("/jobs", json=body, headers=headers)
+
+    def events(self) -> Counter[str]:
+        """How many events of each job count, by the rule alone, in the log as it stands now."""
+        return Counter(guard.key for guard, counts in self._read() if counts)
+
+    def records(self, job: str) -> int:
+        """How many events of a job stand in the log, whether they count or not."""
+        return sum(guard.key == job for guard, _ in self._read())
+
+    def _read(self) -> list[tuple[Guard, bool]]:
+        log = KafkaLog(self.broker.bootstrap, f"{self.name}.jobs")
+        try:
+            ends = {p: log.end_offset(p, RECOVERY_S) for p in range(log.partitions)}
+            reader = log.follow(dict.fromkeys(ends, 0))
+            found: list[tuple[Guard, bool]] = []
+            heads: dict[str, tuple[int, str]] = {}
+            until = monotonic() + RECOVERY_S
+            while len(found) < sum(ends.values()):
+                for record in reader.poll(0.2, 1000):
+                    guard = read_guard(record.key, record.headers)
+                    counts = accepts(*heads.get(guard.key, (0, "")), guard)
+                    if counts:
+                        heads[guard.key] = (guard.version, guard.event_id)
+                    found.append((guard, counts))
+                assert monotonic() < until, "the log could not be read to its end"
+            reader.close()
+            return found
+        finally:
+            log.close(1)
+
+
+@pytest.fixture(scope="module")
+def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("faults")
+    with proxied_broker(folder / "broker") as (broker, proxy):
+        world = World(broker, proxy, folder, f"f{uuid4().hex[:8]}")
+        world.service = world.start()
+        try:
+            world.prepare()
+            yield world
+        finally:
+            world.service.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def world(_world: World) -> Iterator[World]:
+    """The module's world, healthy, with one job more in the log; every 202 of the test is there in the end."""
+    soon(_world.create, 202)
+    yield _world
+    _world.proxy.heal()
+    if _world.broker.child.exit_code() is None:
+        _world.broker.thaw()
+
+
+def soon(ask: Callable[[], httpx.Response], status: int) -> httpx.Response:
+    """The first answer with that status; until then only 503 is right."""
+    until = monotonic() + RECOVERY_S
+    while True:
+        answer = ask()
+        if answer.status_code == status:
+            return answer
+        assert answer.status_code == 503, answer.text
+        assert monotonic() < until, f"not within {RECOVERY_S:g} s: {answer.text}"
+
+
+def timed(ask: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
+    begun = monotonic()
+    return ask(), monotonic() - begun
+
+
+def check_unavailable(answer: httpx.Response, took_s: float, *names: str) -> None:
+    """A 503 as it must be, and in time."""
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert answer.json()["type"] in {URN + name for name in names}, answer.text
+    assert took_s < DEADLINE_S + MARGIN_S
+
+
+def check_health(service: Service, ready: int) -> str:
+    """Liveness is green at once, readiness as expected in time; what it says."""
+    answer, took_s = timed(lambda: httpx.get(service.url + "/health/live", timeout=10))
+    assert (answer.status_code, took_s < 1.0) == (200, True)
+    answer, took_s = timed(lambda: httpx.get(service.url + "/health/ready", timeout=10))
+    assert answer.status_code == ready, answer.text
+    assert took_s < 3.0
+    return answer.text
+
+
+def check_outage(world: World, job: str) -> list[str]:
+    """While the log is away, whatever needs it gets 503 in time. The keys of the creates that were tried."""
+    keys = [str(uuid4()) for _ in range(4)]
+    asks: list[Callable[[], httpx.Response]] = [lambda key=key: world.create(key) for key in keys]  # type: ignore[misc]
+    asks += [
+        lambda: world.service.client.post(f"/jobs/{UNKNOWN}/cancel"),  # a refusal needs the log's end
+        lambda: world.service.client.post(f"/jobs/{job}/cancel"),
+        lambda: world.service.client.get("/positions"),
+    ]
+    with ThreadPoolExecutor(len(asks)) as threads:
+        under_way = [threads.submit(timed, ask) for ask in asks]
+        check_health(world.service, 503)
+        for future in under_way:
+            check_unavailable(*future.result(), "log-unavailable", "tail-behind")
+    return keys
+
+
+def check_recovered(world: World, keys: list[str]) -> None:
+    """Commands and readiness are back by themselves, and each key settles to one job."""
+    begun = monotonic()
+    soon(world.create, 202)
+    print(f"first 202 after {monotonic() - begun:.2f} s")
+    soon(lambda: httpx.get(world.service.url + "/health/ready", timeout=10), 200)
+    print(f"ready after {monotonic() - begun:.2f} s")
+    jobs = [soon(lambda key=key: world.create(key), 202).json()["id"] for key in keys]  # type: ignore[misc]
+    again = [world.create(key).json()["id"] for key in keys]
+    assert again == jobs
+    counted = world.events()
+    assert [counted[job] for job in jobs] == [1] * len(keys)
+    assert world.service.process.poll() is None
+
+
+def test_a_frozen_broker(world: World) -> None:
+    job = world.create().json()["id"]
+    world.broker.freeze()
+    keys = check_outage(world, job)
+    world.broker.thaw()
+    check_recovered(world, keys)
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_broker_that_is_started_again(world: World, how: str) -> None:
+    job = world.create().json()["id"]
+    getattr(world.broker, how)()
+    keys = check_outage(world, job)
+    world.broker.start()
+    check_recovered(world, keys)
