@@ -61,6 +61,14 @@ test-long: $(STAMP)  ## the tests that take longer than the ordinary run allows
 test-compose: $(STAMP)  ## bring up docker-compose.yaml, run jobs through it, take it down (needs Docker)
 	$(BIN)/pytest -m compose --timeout 1800 $(ARGS)
 
+.PHONY: campaign
+campaign: $(STAMP)  ## rounds of conflicting commands on processes that die and freeze (ARGS="--rounds 30 --replicas 3")
+	PYTHONPATH=tests $(BIN)/python -m campaign $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(STAMP)  ## 100,000 generated requests to both APIs of a stack of its own (ARGS="5000 --workers 2 --seed 7")
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 .PHONY: bench bench-whole-way bench-commands bench-peers
 bench: bench-whole-way bench-commands  ## the benchmarks; results and how to read them are in benchmarks/README.md
 

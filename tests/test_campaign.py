@@ -27,6 +27,8 @@ from darkroom.runtime.ids import job_id_of, new_id
 from darkroom.schemas.chain import Guard, partition_of
 from darkroom.schemas.wire import guard_headers
 
+pytestmark = pytest.mark.timeout(300)  # with the start of five processes on a machine that is busy otherwise
+
 JOBS = 150
 AT_ONCE = 20
 ANSWERS = {"202", "303", "404", "409", "410", "412", "422", "503"}
@@ -96,6 +98,12 @@ class Door:
         variant = "a" if op == CANCEL else "a idle"
         one_answer(self.at_once(job_id, Ask(CREATE, "PUT", None, variant), 1))
         return job_id
+
+    def catch_up(self, partition: int) -> None:
+        """Every instance has read the partition to its end: before it says that there is no such job, it must."""
+        nobody = job_in(partition, self.observer.partitions)
+        for number in range(len(self.fleet.apis)):
+            assert self.clients.ask(nobody, Ask(CANCEL), number).status == 404
 
     def remember(self, job_id: str, ask: Ask, other: Ask, answer: Call) -> None:
         self.asked.append(Asked(job_id, ask, other, answer))
@@ -217,10 +225,12 @@ def test_a_command_is_remembered_for_a_window_and_a_create_for_ever(door: Door) 
     one_answer(door.at_once(job_id, Ask(CANCEL, key="over"), 1))  # or a second run would be refused
 
     fill(log, partition, at + REMEMBERED_OFFSETS)
+    door.catch_up(partition)
     one_answer([first, *door.at_once(job_id, ask, 3)])
     assert door.at_once(job_id, other, 1)[0].status == 422
 
     fill(log, partition, at + REMEMBERED_OFFSETS + 1)
+    door.catch_up(partition)
     (later,) = door.at_once(job_id, ask, 1)
     assert (later.status, later.body["run"]) == (202, 2), "the window's end, as documented"
     log.close(2.0)
@@ -232,10 +242,15 @@ def test_a_command_is_remembered_for_a_window_and_a_create_for_ever(door: Door) 
 
 def fill(log: KafkaLog, partition: int, end: int) -> None:
     """Appends void events to a partition until it ends at `end`."""
-    key = next(key for key in (str(uuid4()) for _ in range(1000)) if partition_of(key, log.partitions) == partition)
+    key = job_in(partition, log.partitions)
     headers = guard_headers(Guard(key, new_id(), "darkroom.job.deleted.v1", 9, "none", new_id(), "", "default"))
     while (missing := end - log.end_offset(partition, _FILL_TIMEOUT_S)) > 0:
         acks = [log.append(partition, key.encode(), b"{}", headers) for _ in range(min(missing, _FILLED_AT_ONCE))]
         for ack in acks:
             ack.result(_FILL_TIMEOUT_S)
     assert log.end_offset(partition, _FILL_TIMEOUT_S) == end
+
+
+def job_in(partition: int, partitions: int) -> str:
+    """The id of no job yet, in a partition."""
+    return next(key for key in (str(uuid4()) for _ in range(1_000)) if partition_of(key, partitions) == partition)

@@ -152,7 +152,7 @@ def a_condition_that_was_not_looked_at(world: World) -> None:
 
 
 def a_422_for_a_key_used_once(world: World) -> None:
-    world.refuse(world.call(lambda c: c.status == 409 and c.key is None), 422)
+    world.refuse(world.call(lambda c: c.status == 410 and c.key is None and c.op != CREATE), 422)
 
 
 def a_refusal_that_was_true_only_before(world: World) -> None:
@@ -204,20 +204,18 @@ def one_effect_for_two_commands(world: World) -> None:
 
 
 def another_answer_for_the_same_key(world: World) -> None:
-    """The second answer names the job as it is now, not the first outcome."""
-    one = world.call(accepted(CREATE))
-    story = world.story_of(one)
-    after = story.states[2]
-    token = next(
-        c.body["position"]
-        for c in world.calls
-        if c.job_id == one.job_id and c.status == 202 and c.body["version"] == after.version
+    """A repetition names the job's latest effect, not its own."""
+
+    def repeated(call: Call) -> bool:
+        return sum(accepted(call.op, keyed=True)(c) and c.key == call.key for c in world.calls) > 1
+
+    one, latest = next(
+        (call, later)
+        for call in filter(repeated, world.calls)
+        for later in world.calls
+        if accepted(CREATE, RUN)(later) and later.job_id == call.job_id and later.body != call.body
     )
-    world.change(
-        one,
-        body={**one.body, "position": token, "status": after.status, "version": after.version, "run": after.run},
-        location=f"{str(one.location).partition('?')[0]}?after={token}",
-    )
+    world.change(one, body=latest.body, location=latest.location)
 
 
 def an_effect_of_another_request(world: World) -> None:

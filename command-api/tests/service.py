@@ -26,6 +26,7 @@ class Service:
     """One process, and a client of it."""
 
     def __init__(self, environment: dict[str, str], port: int, log: Path) -> None:
+        self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
         with log.open("ab") as output:

@@ -129,6 +129,7 @@ OTHERS = {
         415,
         "unsupported-media-type",
     ),
+    "nothing at all": (head(b"GET / HTTP/1.1", b"Host: x", b"X: " + S), 404, "not-found"),
     "CONNECT": (head(b"CONNECT x:443 HTTP/1.1", b"Host: x", b"X: " + S), 404, "not-found"),
     "OPTIONS *": (head(b"OPTIONS * HTTP/1.1", b"Host: x", b"X: " + S), 404, "not-found"),
     "another's target": (head(b"POST http://u:" + S + b"@evil/x HTTP/1.1", b"Host: x"), 404, "not-found"),

@@ -251,13 +251,17 @@ def test_what_cannot_be_used(running: Running, case: str) -> None:
         (b'{"a": "\\ud800' + S + b'"}', 400, "invalid-json"),
         (b"[" * 100_000, 400, "invalid-json"),
         (b'["' + S + b'"]', 422, "invalid-request"),
+        (b'{"nope": "' + S + b'"}', 422, "invalid-request"),
         (b'"' + S * 30_000 + b'"', 413, "body-too-large"),
     ],
-    ids=["cut off", "surrogate", "deep", "array", "too large"],
+    ids=["cut off", "surrogate", "deep", "array", "unknown", "too large"],
 )
 def test_other_commands(running: Running, method: str, path: str, data: bytes, status: int, name: str) -> None:
-    if path.startswith("/models") and method == "PUT" and status == 413:
-        data *= 6  # models may be larger
+    if (method, path) == ("PUT", "/models/n/versions/1"):
+        if status == 413:
+            data *= 6  # models may be larger
+        elif data.startswith(b'{"nope"'):
+            name = "source-not-supported"
     running.check_refused(post_json(path, data, method=method), status, name)
 
 

@@ -1,13 +1,15 @@
-"""The command API as a process while its broker is frozen, killed, cut off, out of room or another: a 202 is the truth
-or it is not given, a 503 comes in time, and everything recovers without a new start."""
+"""The command API as a process while its broker is frozen, killed, cut off, out of room or another: a 202 is the
+truth or it is not given, a 503 comes in time, and everything recovers without a new start."""
 
+import json
 import os
 import resource
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -28,6 +30,8 @@ DEADLINE_S = 1.5
 MARGIN_S = 2.0
 """For a machine that does other work at the same time."""
 RECOVERY_S = 30.0
+GRACE_S = DEADLINE_S + 1 + 3 + MARGIN_S
+"""After SIGTERM: what the slowest request may take, a second more, and three for closing."""
 URN = "urn:darkroom:problem:"
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
@@ -215,3 +219,134 @@ def test_a_broker_that_is_started_again(world: World, how: str) -> None:
     keys = check_outage(world, job)
     world.broker.start()
     check_recovered(world, keys)
+
+
+def test_half_open_connections(world: World) -> None:
+    """The broker is well, but all connections to it have died without a word: they are given up and made again."""
+    world.proxy.strand()
+    keys = [str(uuid4()) for _ in range(2)]
+    with ThreadPoolExecutor(len(keys)) as threads:
+        for future in [threads.submit(timed, lambda key=key: world.create(key)) for key in keys]:  # type: ignore[misc]
+            check_unavailable(*future.result(), "log-unavailable", "tail-behind")
+    check_recovered(world, keys)
+
+
+def test_a_tail_that_is_behind(world: World) -> None:
+    """The broker takes events, but gives none: nothing is guessed, neither an acceptance nor a refusal."""
+    job = world.create().json()["id"]
+    key = str(uuid4())
+    world.proxy.hold_answers(Api.FETCH)
+    check_unavailable(*timed(lambda: world.create(key)), "tail-behind")
+    assert "yet" in check_health(world.service, 503)
+    world.proxy.heal()
+    first = soon(lambda: world.create(key), 202).json()
+    assert (first["version"], world.records(first["id"])) == (1, 1)
+    assert soon(lambda: world.service.client.delete(f"/jobs/{job}"), 202)
+
+
+def test_an_acknowledgement_is_lost(world: World) -> None:
+    """One event, and the client is told of it: the producer asks again, and the broker knows the record."""
+    for _ in range(3):
+        before = world.proxy.lost(Api.PRODUCE)
+        world.proxy.lose_answers(Api.PRODUCE)
+        key = str(uuid4())
+        job = soon(lambda key=key: world.create(key), 202).json()["id"]  # type: ignore[misc]
+        assert world.proxy.lost(Api.PRODUCE) == before + 1
+        assert world.create(key).json()["id"] == job
+        assert world.records(job) == 1
+
+
+def test_an_acknowledgement_that_does_not_come(world: World) -> None:
+    """The event is in the log, nobody can tell: 503, and the key settles it."""
+    key = str(uuid4())
+    world.proxy.hold_answers(Api.PRODUCE)
+    check_unavailable(*timed(lambda: world.create(key)), "log-unavailable", "tail-behind")
+    world.proxy.heal()
+    check_recovered(world, [key])
+
+
+def test_liveness_with_every_place_taken(world: World) -> None:
+    """A hundred commands at once wait for a frozen broker: liveness, readiness and metrics are answered, and who
+    finds no place is told so at once."""
+    world.broker.freeze()
+    keys = [str(uuid4()) for _ in range(100)]
+    with ThreadPoolExecutor(len(keys)) as threads:
+        under_way = [threads.submit(timed, lambda key=key: world.create(key)) for key in keys]  # type: ignore[misc]
+        check_health(world.service, 503)
+        answer, took_s = timed(lambda: httpx.get(world.service.url + "/metrics", timeout=10))
+        assert (answer.status_code, took_s < 1.0) == (200, True)
+        told = [future.result() for future in under_way]
+    for answer, took_s in told:
+        check_unavailable(answer, took_s, "log-unavailable", "tail-behind", "too-busy")
+    world.broker.thaw()
+    check_recovered(world, keys[:5])
+
+
+def test_sigterm_under_load(world: World) -> None:
+    """Whatever was sent before the signal is answered; the process ends by itself, in time; every 202 counts."""
+    service = world.start()
+    told: list[int] = []
+    told_enough = threading.Event()
+    jobs: set[str] = set()
+    lost: list[str] = []
+    signalled_at = [float("inf")]
+
+    def ask() -> None:
+        body = b'{"model": "m", "inputs": [{"media": "%s"}], "execute": false}' % world.digest.encode()
+        head = f"POST /api/v1/inference/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        sent = f"{head}Content-Type: application/json\r\nConnection: close\r\n\r\n".encode() + body
+        while signalled_at[0] == float("inf"):
+            sent_at = float("inf")
+            try:
+                with socket.create_connection(("127.0.0.1", service.port), 10) as connection:
+                    connection.sendall(sent)
+                    sent_at = monotonic()
+                    received = b""
+                    while piece := connection.recv(65536):
+                        received += piece
+                head_received, _, answer = received.partition(b"\r\n\r\n")
+                status = int(head_received.split()[1])
+                told.append(status)
+                if status == 202:
+                    jobs.add(json.loads(answer)["id"])
+                    if len(jobs) >= 50:
+                        told_enough.set()
+            except (OSError, IndexError) as error:
+                if sent_at < signalled_at[0]:
+                    lost.append(repr(error))
+
+    with ThreadPoolExecutor(16) as threads:
+        asking = [threads.submit(ask) for _ in range(16)]
+        assert told_enough.wait(RECOVERY_S)
+        signalled_at[0] = monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        for future in asking:
+            future.result()
+    service.client.close()
+    assert service.process.wait(GRACE_S) == 0
+    print(f"ended {monotonic() - signalled_at[0]:.2f} s after SIGTERM, {len(told)} answers")
+    assert not lost
+    assert set(told) <= {202, 503}
+    counted = world.events()
+    assert all(counted[job] == 1 for job in jobs)
+
+
+def test_sigterm_with_a_frozen_broker(world: World) -> None:
+    """What waits is told 503; the process ends within its grace, and its log says what nobody acknowledged."""
+    service = world.start()
+    soon(lambda: world.create(service=service), 202)
+    produced = world.proxy.requests(Api.PRODUCE)
+    world.broker.freeze()
+    with ThreadPoolExecutor(8) as threads:
+        under_way = [threads.submit(timed, lambda: world.create(service=service)) for _ in range(8)]
+        world.proxy.wait_for(lambda: world.proxy._requests[Api.PRODUCE] > produced)
+        begun = monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        told = [future.result()[0].status_code for future in under_way]
+    service.client.close()
+    assert service.process.wait(GRACE_S) == 0
+    took_s = monotonic() - begun
+    print(f"ended {took_s:.2f} s after SIGTERM")
+    assert took_s < GRACE_S
+    assert set(told) == {503}
+    assert "did not acknowledge" in service.log.read_text()

@@ -28,6 +28,7 @@ def service(kafka: str, unique_name: str, tmp_path: Path):
         "DARKROOM_DATA": str(tmp_path),
         "DARKROOM_BLOBS": f"file://{tmp_path}/blobs",
         "DARKROOM_HTTP_THREADS": "16",
+        "DARKROOM_REQUEST_DEADLINE_S": "10",
         "DARKROOM_PICTURE_DEADLINE_S": "0.4",
     }
     service = Service(environment, free_port(), tmp_path / "log")

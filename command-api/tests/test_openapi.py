@@ -86,13 +86,21 @@ def test_the_example_of_a_create_can_be_tried_out(door, document):
 
 
 def test_every_error_that_was_met_is_documented(door, document):
-    """A sample over the routes; the fuzzer of later does it for all."""
+    """A sample over the routes; tests/test_fuzz.py does it for all."""
     job_id = door.create()
     calls = [
         ("post", "/jobs", door.post("/jobs", {"model": "nope", "inputs": []})),
         ("post", "/jobs/{job_id}/runs", door.post(f"/jobs/{job_id}/runs")),
         ("post", "/jobs/{job_id}/cancel", door.post("/jobs/x/cancel")),
         ("delete", "/models/{name}/versions/{version}", door.delete("/models/x/versions/1")),
+        # Calls that take no body, with one.
+        ("post", "/jobs/{job_id}/cancel", door.post(f"/jobs/{job_id}/cancel", data=b"x", content_type="text/plain")),
+        ("delete", "/jobs/{job_id}", door.delete(f"/jobs/{job_id}", data=b"x", content_type="text/plain")),
+        (
+            "delete",
+            "/models/{name}/versions/{version}",
+            door.delete("/models/m/versions/1", data=b"x", content_type="text/plain"),
+        ),
     ]
     for method, path, answer in calls:
         documented = document["paths"]["/api/v1/inference" + path][method]["responses"][str(answer.status_code)]
@@ -101,3 +109,15 @@ def test_every_error_that_was_met_is_documented(door, document):
         schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
         Draft202012Validator(schema).validate(answer.json)
         assert json.dumps(answer.json)
+
+
+def test_what_the_server_answers_by_itself_is_documented(document):
+    for method, path, operation, _ in _operations(document):
+        assert operation["responses"].keys() >= {"400", "408", "414", "431", "501", "503"}, (method, path)
+
+
+def test_no_example_retires_a_model_that_comes_with_the_service(document):
+    """Swagger UI fills examples in: whoever only tries a call out keeps the bundled models."""
+    shared = document["paths"]["/api/v1/inference/models/{name}/versions/{version}"]["parameters"]
+    (example,) = [parameter["example"] for parameter in shared if parameter["name"] == "name"]
+    assert not example.startswith("shapes-")

@@ -89,6 +89,12 @@ def test_the_picture_of_an_earlier_run(service: Any) -> None:
     assert service.json(f"/jobs/{job}/inputs/0/annotated?run=3", 404)
 
 
+def test_a_score_is_any_fraction_that_json_would_write(service: Any) -> None:
+    job = service.log.create()
+    for score in ("0.12260211067421659", "1e-05", "2.5E-7", "0", "1.0"):
+        assert service.json(f"/jobs/{job}/inputs/0/annotated?min_score={score}", 409), score
+
+
 def test_what_cannot_be_shown(service: Any) -> None:
     broken = service.log.upload(b"\x89PNG\r\n\x1a\n nothing more", 1, 1)
     gone = broken | {"digest": "sha256:" + "0" * 64}
@@ -97,6 +103,6 @@ def test_what_cannot_be_shown(service: Any) -> None:
     assert service.json(f"/jobs/{job}/inputs/1", 404)["type"] == "urn:darkroom:problem:not-found"
     assert service.json(f"/jobs/{job}/inputs/2", 404)
     assert service.json(f"/jobs/{job}/inputs/-1", 404)
-    for query in ("min_score=2", "min_score=nan", "min_score=-1", "run=0", "run=x", "x=1"):
+    for query in ("min_score=2", "min_score=nan", "min_score=-1", "min_score=1e999", "run=0", "run=x", "x=1"):
         assert service.json(f"/jobs/{job}/inputs/0/annotated?{query}", 422)["errors"]
     assert service.json(f"/jobs/{job}/inputs/0?size=9", 422)["errors"]

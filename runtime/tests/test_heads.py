@@ -1,5 +1,6 @@
 """The heads file: folding, restarts, files that cannot be used, the window of commands, and a kill -9."""
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -8,11 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import binary, characters, one_of, uuids
+from hypothesis.strategies import text as text_of
+from obstore.store import MemoryStore
 
-from darkroom.runtime import headsfold, headsopen
+from darkroom.runtime import headsfold, headsopen, headsrows
+from darkroom.runtime.blobs import BlobStore
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.eventlog.port import Record
-from darkroom.runtime.heads import Folded, HeadStore
+from darkroom.runtime.heads import Folded, HeadsFileLost, HeadStore
+from darkroom.runtime.headscopy import HeadCopies, HeadsCopier
 from darkroom.runtime.testing_writer import append_chain, append_event
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
@@ -246,14 +253,167 @@ def test_of_two_events_under_one_command_id_the_first_is_its_outcome() -> None:
     assert (seen.offset, seen.status) == (1, Status.CANCELLED)
 
 
+@pytest.mark.parametrize("together", [1, 2, 3, 7, 1000])
+def test_the_window_depends_on_the_log_alone_not_on_how_it_arrived(
+    monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """A command is known exactly while its offset is among the last three before the next one."""
+    monkeypatch.setattr(headsfold, "REMEMBERED_OFFSETS", 3)
+    log = MemoryLog(1)
+    store = HeadStore(":memory:", log)
+    ids = [f"command-{number}" for number in range(10)]
+    for number, command_id in enumerate(ids):
+        append_event(log, f"job-{number}", QUEUED, 1, "", command_id=command_id)
+    for start in range(0, len(ids), together):
+        store.apply(records(log, dict(store.positions()))[:together])
+        following = store.positions()[0]
+        known = [o for o, command_id in enumerate(ids) if store.seen(f"job-{o}", command_id)]
+        assert known == list(range(max(0, following - 3), following)), f"after {start + together}"
+
+
+def test_an_id_that_is_known_twice_within_the_window_is_found_again_after_the_first_has_left_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(headsfold, "REMEMBERED_OFFSETS", 2)
+    log = MemoryLog(1)
+    store = HeadStore(":memory:", log)
+    found = []
+    for number in range(4):
+        append_event(log, f"job-{number}", QUEUED, 1, "", command_id="same" if number < 2 else "other")
+        store.apply(records(log, dict(store.positions())))
+        seen = store.seen("job-0", "same")
+        found.append(seen.offset if seen else None)
+    assert found == [0, 0, 1, None]
+
+
+FORMS = [
+    "0190a0b0-c0d0-7e0f-8a1b-2c3d4e5f6071",
+    "0190A0B0-C0D0-7E0F-8A1B-2C3D4E5F6071",
+    "0190a0b0c0d07e0f8a1b2c3d4e5f6071",
+    "{0190a0b0-c0d0-7e0f-8a1b-2c3d4e5f607}",
+    "0190a0b0-c0d0-7e0f-8a1b-2c3d4e5f607g",
+    "0190a0b0-c0d07-e0f-8a1b-2c3d4e5f6071",
+    "ab" * 32,
+    "AB" * 32,
+    "a " * 32,
+    "x" * 64,
+    "１" * 36,
+    "nul\0within",
+    "ü",
+    "",
+    "a" * 500,
+]
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_texts_of_every_form_come_back_as_they_were(text: str) -> None:
+    assert headsrows.unpacked(headsrows.packed(text)) == text
+
+
+@given(one_of(text_of(alphabet=characters(codec="utf-8")), uuids().map(str), binary(max_size=40).map(bytes.hex)))
+def test_any_text_comes_back_as_it_was(text: str) -> None:
+    packed = headsrows.packed(text)
+    assert headsrows.unpacked(packed) == text
+    assert isinstance(packed, str) or len(packed) in (16, 32)
+
+
+def test_keys_and_ids_of_every_form_are_found_again(tmp_path: Path) -> None:
+    log = MemoryLog(3)
+    store = HeadStore(tmp_path / "heads.sqlite", log)
+    for number, name in enumerate(filter(None, FORMS)):
+        append_event(log, name, QUEUED, 1, "", command_id=name)
+        store.apply(records(log, dict(store.positions())))
+        head, seen = store.get(name), store.seen(name, name)
+        assert head is not None
+        assert seen is not None
+        assert head.create_command_id == seen.command_id == name
+        assert store.count() == number + 1
+    assert {name for p in range(3) for name, _ in store.queued(p, 100)} == set(filter(None, FORMS))
+    store.close()
+
+
+def test_a_job_that_has_ended_is_known_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the window of commands, after a restart, and from a copy."""
+    monkeypatch.setattr(headsfold, "REMEMBERED_OFFSETS", 5)
+    log, path, blobs = MemoryLog(2), tmp_path / "heads.sqlite", BlobStore(MemoryStore())
+    append_chain(log, "done", QUEUED, STARTED, SUCCEEDED)
+    ids = append_chain(log, "gone", QUEUED, job.Cancelled(1))
+    append_event(log, "gone", job.Deleted(1), 3, ids[1])
+    for number in range(30):
+        append_chain(log, f"other-{number}", QUEUED)
+    store = HeadStore(path, log)
+    store.apply(records(log))
+    told = {name: store.get(name) for name in ("done", "gone")}
+    assert [head.status for head in told.values() if head] == [Status.SUCCEEDED, Status.DELETED]
+    copies = HeadCopies(blobs)
+    HeadsCopier(store, path, copies, 1).turn()
+    store.close()
+    for restarted in (HeadStore(path, log), HeadStore(tmp_path / "elsewhere" / "heads.sqlite", log, copies=copies)):
+        assert sum(restarted.positions().values()) == log.end_offset(0, 1) + log.end_offset(1, 1)
+        assert {name: restarted.get(name) for name in told} == told
+        restarted.close()
+
+
+def test_count_and_size_are_kept_over_a_restart(tmp_path: Path) -> None:
+    log, path = MemoryLog(2), tmp_path / "heads.sqlite"
+    store = HeadStore(path, log)
+    assert store.count() == 0
+    fill(log)
+    store.apply(records(log))
+    assert store.count() == len(JOBS)
+    assert store.size_bytes() == sum(os.stat(f"{path}{suffix}").st_size for suffix in ("", "-wal"))
+    store.close()
+    store = HeadStore(path, log)
+    assert store.count() == len(JOBS)
+    store.close()
+    assert HeadStore(":memory:", log).size_bytes() > 0
+
+
+def test_after_its_close_a_store_tells_nothing_and_is_not_failed(tmp_path: Path) -> None:
+    log = MemoryLog(1)
+    store = HeadStore(tmp_path / "heads.sqlite", log)
+    store.close()
+    store.close()
+    with pytest.raises(HeadsFileLost, match="closed"):
+        store.get("job-1")
+    assert store.failure() is None
+
+
+LEFT_OPEN = """
+import sys
+from pathlib import Path
+from darkroom.runtime.eventlog.memory import MemoryLog
+from darkroom.runtime.heads import HeadStore
+from darkroom.runtime.testing_writer import append_chain
+from darkroom.schemas.testing import QUEUED
+log = MemoryLog(1)
+store = HeadStore(Path(sys.argv[1]), log)
+append_chain(log, "job-1", QUEUED)
+store.apply(log.follow({0: 0}).poll(0, 10))
+raise SystemExit("a bug elsewhere")
+"""
+
+
+def test_a_process_that_ends_without_closing_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "heads.sqlite"
+    ended = subprocess.run([sys.executable, "-c", LEFT_OPEN, str(path)], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (1, b"a bug elsewhere\n")
+    log = MemoryLog(1)
+    append_chain(log, "job-1", QUEUED)
+    store = HeadStore(path, log)
+    assert store.positions() == {0: 1}
+    store.close()
+
+
 FOLD_FOREVER = """
 import sys
 from pathlib import Path
 from darkroom.runtime.eventlog.memory import MemoryLog
-from darkroom.runtime.eventlog.port import Record
+from darkroom.runtime import headsfile
 from darkroom.runtime.heads import HeadStore
 from darkroom.runtime.testing_writer import append_chain
 from darkroom.schemas.testing import QUEUED, STARTED, SUCCEEDED
+headsfile.WAL_SIZE_BYTES_DUE = 200_000  # a checkpoint every few jobs
 log = MemoryLog(1)
 store = HeadStore(Path(sys.argv[1]), log)
 number = 0
@@ -285,7 +445,7 @@ def test_after_a_kill_9_heads_and_positions_are_those_of_one_moment(tmp_path: Pa
         append_chain(log, f"job-{number}", QUEUED, STARTED, SUCCEEDED)
     store = HeadStore(path, log)
     position = store.positions()[0]
-    assert position >= 60
+    assert position >= 60, "the file was thrown away"
     done, begun = divmod(position, 3)
     for number in range(done):
         head = store.get(f"job-{number}")

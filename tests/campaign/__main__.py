@@ -6,6 +6,7 @@ python -m campaign --judge FOLDER/SEED      the checker alone, on a history and 
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -35,6 +36,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.judge:
         return _judge(options.judge)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that was started is stopped
     begin_s = monotonic()
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="darkroom-campaign-") as folder:

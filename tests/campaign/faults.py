@@ -10,12 +10,15 @@ from time import monotonic
 from campaign.fleet import Fleet, Part
 
 FAILPOINTS = ("writer-before-produce", "writer-after-produce", "writer-after-ack", "writer-before-answer")
-_NTH_MAX = 12
+_NTH_MAX = 5
+_LATE = 0.85
+"""Faults happen in this part of a round."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """At `at_s` seconds into the round, `what` happens to part number `which` of its kind, for `for_s` seconds."""
+    """At `at_s` seconds into the round, `what` happens to part number `which` of its kind, for `for_s` seconds.
+    With a failpoint: before the load, the part is started as one that dies when it reaches that point."""
 
     at_s: float
     what: str
@@ -59,7 +62,7 @@ def schedule(seed: str, seconds: float, faults: int, *, replicas: int) -> list[F
         freeze_s_max = 4.0 if what.startswith("broker") else 9.0  # an executor's partitions are others' after six
         found.append(
             Fault(
-                at_s=round(rng.uniform(0.05, 0.85) * seconds, 2),
+                at_s=0.0 if what.endswith("failpoint") else round(rng.uniform(0.05, _LATE) * seconds, 2),
                 what=what,
                 which=rng.randrange(12),
                 for_s=round(rng.uniform(0.5, freeze_s_max), 1) if what.endswith("freeze") else 0.0,
@@ -76,12 +79,24 @@ class Hand:
         self._fleet = fleet
         self._thaw: list[tuple[float, Part]] = []
 
+    def arm(self, faults: Sequence[Fault]) -> None:
+        """Starts the parts that are to die at failpoints (an API's own supervisor starts its worker again each
+        time), and returns when all APIs are ready. Raises StackError."""
+        for fault in faults:
+            if fault.failpoint:
+                part = self._part(fault)
+                part.kill()
+                part.start(DARKROOM_FAILPOINT=fault.failpoint)
+        for api in self._fleet.apis:
+            api.wait_ready()
+
     def carry_out(self, faults: Sequence[Fault], seconds: float, stopping: threading.Event) -> None:
         """Returns after `seconds`, or once `stopping` is set. Heal the fleet afterwards."""
         begin_s = monotonic()
         for fault in faults:
-            self._wait_until(begin_s + fault.at_s, stopping)
-            self._do(fault)
+            if not fault.failpoint:
+                self._wait_until(begin_s + fault.at_s, stopping)
+                self._do(fault)
         self._wait_until(begin_s + seconds, stopping)
 
     def _wait_until(self, moment_s: float, stopping: threading.Event) -> None:
@@ -94,12 +109,13 @@ class Hand:
         stopping.wait(max(0.0, moment_s - monotonic()))
 
     def _do(self, fault: Fault) -> None:
-        kind, _, harm = fault.what.partition("-")
-        part = self._part(kind, fault.which)
-        match harm:
+        part = self._part(fault)
+        match fault.what.partition("-")[2]:
             case "kill":
                 part.kill()
-                if kind != "broker" or len(self._fleet.brokers) == 1:  # of several, the others take over
+                if (
+                    part not in self._fleet.brokers or len(self._fleet.brokers) == 1
+                ):  # of several, the others take over
                     part.start()
             case "term":
                 part.stop()
@@ -107,15 +123,14 @@ class Hand:
             case "freeze":
                 part.signal(signal.SIGSTOP)
                 self._thaw.append((monotonic() + fault.for_s, part))
-            case "failpoint":  # it starts as one that will die; its own supervisor, if any, starts it again
-                part.kill()
-                part.start(DARKROOM_FAILPOINT=fault.failpoint)
             case _:
                 raise ValueError(f"unknown fault {fault.what}")
 
-    def _part(self, kind: str, which: int) -> Part:
+    def _part(self, fault: Fault) -> Part:
+        fleet = self._fleet
+        kind = fault.what.partition("-")[0]
         if kind == "broker":
-            brokers = self._fleet.brokers
-            return brokers[0] if len(brokers) == 1 else self._fleet.leader(which % self._fleet.settings.partitions)
-        parts = self._fleet.apis if kind == "api" else self._fleet.executors
-        return parts[which % len(parts)]
+            one = len(fleet.brokers) == 1
+            return fleet.brokers[0] if one else fleet.leader(fault.which % fleet.settings.partitions)
+        parts = fleet.apis if kind == "api" else fleet.executors
+        return parts[fault.which % len(parts)]

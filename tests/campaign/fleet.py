@@ -28,7 +28,7 @@ from darkroom.runtime.settings import Settings
 from darkroom.runtime.testing import World, settings_for
 
 BUNDLED = Path(__file__).resolve().parents[2] / "models" / "bundled"
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 12.0
 _ASK_TIMEOUT_S = 2.0
 _KILLED_LINE = b"SIGKILL"
@@ -143,6 +143,12 @@ class Fleet:
                 part.start()
         for part in parts:
             part.wait_ready()
+
+    def start_again(self) -> None:
+        """Kills all services, starts them again and waits until they are ready. Raises StackError."""
+        for part in self.services:
+            part.kill()
+        self.heal()
 
     def close(self) -> None:
         """Ends everything, frozen or not."""

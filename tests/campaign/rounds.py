@@ -15,6 +15,7 @@ from campaign.history import Call, LogRecord, write_lines
 from campaign.logfold import fold
 from campaign.observer import Observer
 from campaign.plan import script
+from darkroom.cli.stack.errors import StackError
 
 REST_TIMEOUT_S = 60.0
 _DIRECTORS = 8
@@ -83,13 +84,17 @@ class Campaign:
             fleet.ports, fleet.media, threads=self._threads, timeout_s=2 * fleet.request_deadline_s + 2
         )
         load = _Load(clients, seed, jobs)
+        hand = Hand(fleet)
+        hand.arm(result.faults)
         begin_s = monotonic()
         try:
             load.start()
             if seconds:
-                Hand(fleet).carry_out(result.faults, seconds, load.failed)
+                hand.carry_out(result.faults, seconds, load.failed)
                 load.enough.set()
-                result.heal_s = self._heal()
+                begin_heal_s = monotonic()
+                result.violations += _healed(fleet)
+                result.heal_s = monotonic() - begin_heal_s
             load.join()
         finally:
             load.enough.set()
@@ -100,7 +105,7 @@ class Campaign:
         result.rest_s = monotonic() - rest_begin_s
         records, lost = self.observer.read_again(self._before_begin)
         history = self._before + clients.history
-        result.violations = judge(history, records, self.observer.partitions, other_jobs=self._older)
+        result.violations += judge(history, records, self.observer.partitions, other_jobs=self._older)
         result.violations += [Violation("the log lost", "", what) for what in lost]
         self._count(result, clients.history, records, begin)
         result.deaths = sum(part.deaths() for part in fleet.services) - deaths
@@ -113,11 +118,6 @@ class Campaign:
         self.observer.forget(begin)
         return result
 
-    def _heal(self) -> float:
-        begin_s = monotonic()
-        self._fleet.heal()
-        return monotonic() - begin_s
-
     def _count(
         self, result: Result, history: list[Call], records: list[LogRecord], begin: Mapping[int, int]
     ) -> None:
@@ -128,6 +128,16 @@ class Campaign:
         result.void = sum(len(story.void) for story in stories)
         ends = {"execution-succeeded": "succeeded", "execution-failed": "failed", "attempt-expired": "expired"}
         result.runs = Counter(ends[e.type] for story in stories for e in story.accepted if e.type in ends)
+
+
+def _healed(fleet: Fleet) -> list[Violation]:
+    """Heals the fleet. What does not become ready by itself is a violation, and is started anew."""
+    try:
+        fleet.heal()
+    except StackError as error:
+        fleet.start_again()
+        return [Violation("does not recover", "", str(error))]
+    return []
 
 
 class _Load:

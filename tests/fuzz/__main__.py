@@ -1,4 +1,4 @@
-"""The campaign: a stack of its own, several processes, as many requests as asked for. Exit status 1 for a violation."""
+"""The campaign: a stack of its own, several processes, as many requests as asked for. Exit status 1 for a find."""
 
 import argparse
 import multiprocessing
@@ -66,22 +66,28 @@ def _campaign(console: Console, stack: Stack, count: int, workers: int, seed: in
     total, complaints = Report(), []
     begun = told_at = monotonic()
     heard_at = begun
-    while total.requests < count:
-        try:
-            total.add(reports.get(timeout=1.0))
-            heard_at = monotonic()
-        except Empty:
-            if dead := [s.name for s in senders if s.exitcode is not None]:
-                complaints.append(f"{', '.join(dead)} ended early")
-                break
-            if monotonic() - heard_at > _SILENCE_S_MAX:
-                complaints.append(f"nothing was heard of the senders for {_SILENCE_S_MAX:g} s")
-                break
-        if monotonic() - told_at > _TELL_EVERY_S:
-            told_at = monotonic()
-            rate = total.requests / (told_at - begun)
-            found = f"{len(total.violations)} kinds of violations"
-            console.print(f"{total.requests} requests, {rate:.0f} a second, {found}")
+    try:
+        while total.requests < count:
+            try:
+                found = reports.get(timeout=1.0)
+                heard_at = monotonic()
+                for key in found.violations.keys() - total.violations.keys():
+                    console.print(found.told(key), markup=False)
+                total.add(found)
+            except Empty:
+                if dead := [s.name for s in senders if s.exitcode is not None]:
+                    complaints.append(f"{', '.join(dead)} ended early")
+                    break
+                if monotonic() - heard_at > _SILENCE_S_MAX:
+                    complaints.append(f"nothing was heard of the senders for {_SILENCE_S_MAX:g} s")
+                    break
+            if monotonic() - told_at > _TELL_EVERY_S:
+                told_at = monotonic()
+                rate = total.requests / (told_at - begun)
+                kinds = f"{len(total.violations)} kinds of violations"
+                console.print(f"{total.requests} requests, {rate:.0f} a second, {kinds}")
+    except KeyboardInterrupt:
+        complaints.append("interrupted")
     enough.set()
     _drain(reports, senders, total)
     return total, complaints

@@ -103,6 +103,9 @@ class Known:
         known.deleted.add(known._told("DELETE", f"{command_api}/jobs/{gone}")["id"])
         return known
 
+    def close(self) -> None:
+        self.client.close()
+
     def create(self, model: str, *, execute: bool) -> dict[str, Any]:
         """A job by a plain request, under a key; the body of its 202."""
         key = self.fresh()

@@ -17,8 +17,10 @@ from .targets import Target
 
 
 def fuzz(target: Target, known: Known, sender: Sender, examples: int, seed: int, variants: int = 1) -> Report:
-    """Sends each of `examples` generated requests, and twice `variants` others made from it. The same seed on the same service with the same
-    `known` makes the same requests. Nothing is raised for a violation, so nothing is shrunk: it is reported."""
+    """Sends each of `examples` generated requests, and twice `variants` others made from it.
+
+    The same seed on the same service with the same `known` makes the same requests. Nothing is raised for a
+    violation, so nothing is shrunk: it is reported."""
     report = Report()
 
     @hypothesis.seed(seed)
@@ -64,6 +66,4 @@ def _judged(target: Target, asked: Asked, sender: Sender, report: Report) -> Res
 
 
 def _is_problem(answer: Response) -> bool:
-    return answer.headers.get("Content-Type", "").startswith("application/problem+json") and answer.text.startswith(
-        "{"
-    )
+    return answer.headers.get("Content-Type", "").startswith(PROBLEM) and answer.text.startswith("{")

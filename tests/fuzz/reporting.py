@@ -50,11 +50,12 @@ class Report:
             elif len(self.violations) < _VIOLATIONS_MAX:
                 self.violations[key] = violation
 
-    def told(self) -> str:
-        """The violations, for people."""
+    def told(self, *keys: Key) -> str:
+        """These violations, or all, for people."""
         return "\n\n".join(
             f"{operation}: {check} ({of.times} times; {status} {problem})\n  {of.message}\n  {of.curl}"
             for (operation, check, status, problem), of in sorted(self.violations.items())
+            if not keys or (operation, check, status, problem) in keys
         )
 
     def table(self) -> str:

@@ -45,12 +45,19 @@ class Sender:
         prepared.headers.update(asked.headers)
         if asked.content is not None:
             body, media_type = asked.content
+            prepared.headers.pop("Content-Length", None)  # an empty body would keep that of the one before it
             prepared.prepare_body(body, None)
             prepared.headers["Content-Type"] = media_type
         return prepared
 
     def close(self) -> None:
         self._session.close()
+
+    def __enter__(self) -> "Sender":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def curl(request: requests.PreparedRequest, body_size_bytes_max: int = 4_000) -> str:

@@ -10,9 +10,10 @@ TEXTS = (
     " ", "null", "true", "-1", "0", "-0", "1e999", "NaN", "9" * 40, "0x10", "1.5", "١", "\u00a0", "\u200b",
     "a" * 300, "é" * 64, "🙂" * 40, "%00", "%2e%2e", "..", "..\\..\\etc", "a.b.c", "$where", "{}", "[]", "<script>",
     "' or 1=1 --", "{{7*7}}", "${jndi:ldap://x}", "__proto__", "\u202eabc", "\ufffe", "a\tb", "=", "&",
-    ";", "#", "?",     "sha256:", "sha256:" + "0" * 64, "@", "@1", "shapes-classifier@", "00000000-0000-0000-0000-000000000000",
-    "MS4zLjE3LjVrN1Z4dw", "wait=1", '"1"', "*", 'W/"1"', "batch:", ":", "2026-11-22T10:00:00Z",
-    "9999-12-31T23:59:59Z",     "0001-01-01T00:00:00+14:00", "data:image/png;base64,", "data:image/png;base64,AAAA",
+    ";", "#", "?", "sha256:", "sha256:" + "0" * 64, "@", "@1", "shapes-classifier@",
+    "00000000-0000-0000-0000-000000000000", "MS4zLjE3LjVrN1Z4dw", "wait=1", '"1"', "*", 'W/"1"', "batch:", ":",
+    "2026-11-22T10:00:00Z", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00",
+    "data:image/png;base64,", "data:image/png;base64,AAAA",
 )  # fmt: skip
 JSON_VALUES: tuple[Any, ...] = (
     None, True, False, -1, 0, 1.5, -0.0, 2**31, 2**63, 2**64, -(2**63), 10**30, 1e308, 5e-324, "", "\0", "\ud800",
@@ -23,22 +24,23 @@ BODIES = (
     b"", b" ", b"{", b"}", b"null", b"[]", b"1", b'"x"', b"NaN", b'{"a":1,"a":2}', b"\xff\xfe{}", b"\xef\xbb\xbf{}",
     b'{"model":"\xff"}', b"[" * 5000, b'{"a":' * 40 + b"1" + b"}" * 40, b'{"model": "\\ud800"}', b'{"min": 1e999}',
     b"{}{}", b"{} x", b"'a'", b"\x00", b"--\r\n", b"--x\r\n\r\n--x--\r\n", b"\x89PNG\r\n\x1a\n", b"GIF89a",
-    b"\xff\xd8\xff",     b"RIFF\x00\x00\x00\x00WEBP", b"BM", b"A" * 100_000,
+    b"\xff\xd8\xff", b"RIFF\x00\x00\x00\x00WEBP", b"BM", b"A" * 100_000,
 )  # fmt: skip
 MEDIA_TYPES = (
     "application/json", "application/json; charset=utf-16", "application/problem+json", "text/plain", "text/json",
     "application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary=", "image/png",
-    "*/*",     "multipart/form-data; boundary=x", "multipart/mixed; boundary=x", "application/octet-stream", "x", "",
+    "multipart/form-data; boundary=x", "multipart/mixed; boundary=x", "application/octet-stream", "*/*", "x", "",
     "application/json; charset=latin-1", "application/json;;", "multipart/form-data; boundary=" + "x" * 200,
 )  # fmt: skip
 HEADERS = (
     ("Accept", "application/xml"), ("Accept", "text/event-stream"), ("Accept", "*/*;q=0"), ("Accept", ";;,"),
     ("Accept-Encoding", "br"), ("Content-Encoding", "gzip"), ("Range", "bytes=0-1"), ("Expect", "200-ok"),
     ("If-None-Match", '"1"'), ("If-None-Match", "*"), ("If-Modified-Since", "x"), ("If-Match", "1"),
-    ("If-Match", ""),     ("Origin", "http://evil.example"), ("X-Request-Id", "a b"), ("X-Forwarded-Host", "evil.example"),
-    ("X-HTTP-Method-Override", "DELETE"), ("Traceparent", "00-zz"), ("Prefer", "wait=-1"),
-    ("Prefer", "wait=1, wait=2"),     ("Last-Event-ID", "x"), ("Cookie", "session=\x7f"), ("Authorization", "Basic eA=="), ("Connection", "close"),
-    ("Idempotency-Key", "é"), ("Idempotency-Key", "k" * 256), ("X-Long", "x" * 9000), ("X-Longer", "x" * 33_000),
+    ("If-Match", ""), ("Origin", "http://evil.example"), ("X-Request-Id", "a b"), ("Connection", "close"),
+    ("X-Forwarded-Host", "evil.example"), ("X-HTTP-Method-Override", "DELETE"), ("Traceparent", "00-zz"),
+    ("Prefer", "wait=-1"), ("Prefer", "wait=1, wait=2"), ("Last-Event-ID", "x"), ("Cookie", "session=\x7f"),
+    ("Authorization", "Basic eA=="), ("Idempotency-Key", "é"), ("Idempotency-Key", "k" * 256),
+    ("X-Long", "x" * 9000), ("X-Longer", "x" * 33_000),
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from darkroom.runtime.eventlog.port import EventLog
 from darkroom.runtime.eventlog.topics import ensure_all_topics
 from darkroom.runtime.heads import Folded, HeadStore
 from darkroom.runtime.headscopy import HeadCopies, HeadsCopier
+from darkroom.runtime.heap import return_large_buffers
 from darkroom.runtime.http.api import end_when, on_close
 from darkroom.runtime.http.server import serve, stopping
 from darkroom.runtime.settings import Settings, SettingsError, read_settings
@@ -36,6 +37,7 @@ def build(settings: Settings) -> Flask:
 
     Raises LogUnavailable, StoreUnavailable or ValueError if a part cannot be had within the start's time-out.
     """
+    return_large_buffers()
     ensure_all_topics(settings)
     job_log = KafkaLog(
         settings.kafka,

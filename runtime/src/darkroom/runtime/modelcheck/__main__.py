@@ -1,10 +1,9 @@
 """Runs many schedules, or one with its story told.
 
-    python -m darkroom.runtime.modelcheck --schedules 200000 [--from-seed N] [--state FILE]
+    python -m darkroom.runtime.modelcheck --schedules 200000 --state FILE
     python -m darkroom.runtime.modelcheck --seed N --trace
 
-A long run writes the next seed and the failures into its state file every few hundred schedules, and goes on
-there when it is started again with the same file.
+With a state file a long run that was ended goes on where it was, and its failures stand in there.
 """
 
 import argparse
@@ -14,26 +13,29 @@ from collections import Counter
 from pathlib import Path
 from time import monotonic
 
+from darkroom.runtime.modelcheck.campaign import FAILURES_MAX, run_all
 from darkroom.runtime.modelcheck.machine import simulated
 from darkroom.runtime.modelcheck.reference import Violation
 from darkroom.runtime.modelcheck.world import run_schedule
 
-_SAVED_EVERY = 500
-_FAILURES_KEPT_MAX = 20
-
 
 def main() -> int:
     """Returns the exit status: 1 if any schedule has failed."""
-    parser = argparse.ArgumentParser(prog="python -m darkroom.runtime.modelcheck", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m darkroom.runtime.modelcheck",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--schedules", type=int, default=10_000, metavar="COUNT")
     parser.add_argument("--from-seed", type=int, default=0, metavar="N")
-    parser.add_argument("--state", type=Path, default=None, metavar="FILE", help="resume from here, and save here")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes, instead of one per core")
+    parser.add_argument("--state", type=Path, default=None, metavar="FILE", help="go on from here, and save here")
     parser.add_argument("--seed", type=int, default=None, metavar="N", help="run this one schedule only")
     parser.add_argument("--trace", action="store_true", help="with --seed: tell what happens")
     asked = parser.parse_args()
     if asked.seed is not None:
         return _one(asked.seed, asked.trace)
-    return _many(asked.from_seed, asked.schedules, asked.state)
+    return _many(asked.from_seed, asked.schedules, asked.workers, asked.state)
 
 
 def _one(seed: int, trace: bool) -> int:
@@ -47,33 +49,30 @@ def _one(seed: int, trace: bool) -> int:
     return 0
 
 
-def _many(first: int, schedules: int, state: Path | None) -> int:
-    seed, seconds, failures, counts = first, 0.0, list[str](), Counter[str]()
+def _many(first: int, schedules: int, workers: int | None, state: Path | None) -> int:
+    done, before_s, failures, counts = 0, 0.0, list[str](), Counter[str]()
     if state is not None and state.exists():
         saved = json.loads(state.read_text())
-        first, seed, seconds = saved["from_seed"], saved["next_seed"], saved["seconds"]
+        first, done, before_s = saved["from_seed"], saved["done"], saved["seconds"]
         failures, counts = saved["failures"], Counter(saved["counts"])
-    began = monotonic() - seconds
-    with simulated():
-        while seed < first + schedules:
-            try:
-                counts += run_schedule(seed)
-            except Violation as violation:
-                print(f"FAILED {violation}", flush=True)
-                failures.append(str(violation))
-            seed += 1
-            if seed % _SAVED_EVERY == 0 or seed == first + schedules or len(failures) >= _FAILURES_KEPT_MAX:
-                seconds = monotonic() - began
-                if state is not None:
-                    said = {"from_seed": first, "next_seed": seed, "seconds": seconds, "failures": failures}
-                    state.write_text(json.dumps(said | {"counts": counts}, indent=1))
-                if sys.stdout.isatty():
-                    print(f"\r{seed - first} of {schedules}, {len(failures)} failed", end="", flush=True)
-            if len(failures) >= _FAILURES_KEPT_MAX:
-                break
-    done = seed - first
-    print(f"\n{done} schedules from seed {first} in {seconds:.0f} s ({done / max(seconds, 0.001):.0f}/s): "
-          f"{len(failures)} failed\n{_told(counts)}")
+    began = monotonic() - before_s
+    seconds = before_s
+    for chunk in run_all(first + done, max(0, schedules - done), workers):
+        for failure in chunk.failures:
+            print(f"FAILED {failure}", flush=True)
+        done, seconds = chunk.end - first, monotonic() - began
+        failures += chunk.failures
+        counts += chunk.counts
+        if state is not None:
+            said = {"from_seed": first, "done": done, "seconds": seconds, "failures": failures, "counts": counts}
+            state.write_text(json.dumps(said, indent=1))
+        if sys.stdout.isatty():
+            print(f"\r{done} of {schedules}, {len(failures)} failed", end="", flush=True)
+        if len(failures) >= FAILURES_MAX:
+            break
+    rate = done / max(seconds, 0.001)
+    print(f"\n{done} schedules from seed {first} in {seconds:.0f} s ({rate:.0f}/s): {len(failures)} failed")
+    print(_told(counts))
     return 1 if failures else 0
 
 

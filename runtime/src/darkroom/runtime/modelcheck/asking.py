@@ -1,9 +1,11 @@
 """Clients that repeat what they have no answer for, and executors that end what they have begun."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from darkroom.runtime.modelcheck.instance import Instance
 from darkroom.runtime.modelcheck.judge import Request
+from darkroom.runtime.modelcheck.temper import pick
 from darkroom.runtime.protocol import Accepted
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
@@ -33,30 +35,30 @@ class Clients:
         world, random = self._world, self._world.random
         dice = random.random()
         if self._asked and dice < 0.35:
-            old = random.choice(self._asked[-6:])
+            old = pick(random, self._asked if random.random() < 0.2 else self._asked[-6:])
             if old.identity.keyed or isinstance(old.command, job.Create):
-                self._send(random.choice(world.instances), old.job_id, old.command, self._again(old))
+                self._send(pick(random, world.instances), old.job_id, old.command, self._again(old))
                 return
-        job_id = random.choice(self.job_ids)
+        job_id = pick(random, self.job_ids)
         if job_id not in self._created or random.random() < 0.1:
             self._create(job_id)
             return
         kinds: tuple[job.Command, ...] = (job.RequestRun(SPEC), job.RequestRun(SPEC), job.Cancel(), job.Delete())
-        command = random.choice(kinds[: 4 if random.random() < 0.25 else 3])
+        command = pick(random, kinds[: 4 if random.random() < 0.25 else 3])
         keyed = random.random() < 0.6
-        identity = job.Identity(f"{job_id}-c{self._next()}", "h", "default", keyed)
-        self._send(random.choice(world.instances), job_id, command, identity)
+        identity = job.Identity(f"{job_id}-c{self._next()}", "h", "default", keyed, self._condition(job_id))
+        self._send(pick(random, world.instances), job_id, command, identity)
         if keyed and random.random() < 0.2:  # the same at the same moment, elsewhere
-            self._send(random.choice(world.instances), job_id, command, self._other_body(identity, 0.3))
+            self._send(pick(random, world.instances), job_id, command, self._other_body(identity, 0.3))
 
     def execute(self) -> None:
         """An executor takes, ends, or gives up a run, or wakes up and does so much too late."""
         random = self._world.random
-        instance = random.choice(self._world.instances)
-        job_id = random.choice(self.job_ids)
+        instance = pick(random, self._world.instances)
+        job_id = pick(random, self.job_ids)
         head = instance.head(job_id)
         if self._claims and random.random() < 0.4:
-            job_id, run, attempt = random.choice(self._claims)
+            job_id, run, attempt = pick(random, self._claims)
             self._send_executor(instance, job_id, self._end_of(run, attempt))
         elif head is None:
             return
@@ -81,7 +83,9 @@ class Clients:
 
     def ask_again_what_is_open(self) -> None:
         for request in list(self._open.values()):
-            self._send(self._world.random.choice(self._world.instances), request.job_id, request.command, request.identity)
+            self._send(
+                pick(self._world.random, self._world.instances), request.job_id, request.command, request.identity
+            )
 
     def open_commands(self) -> list[Request]:
         return list(self._open.values())
@@ -94,18 +98,29 @@ class Clients:
         by_key, execute = self._created[job_id]
         command_id = f"{job_id}-create" if by_key else f"{job_id}-c{self._next()}"
         identity = self._other_body(job.Identity(command_id, f"h-{execute}", "default", by_key), 0.05)
-        self._send(random.choice(self._world.instances), job_id, job.Create(SPEC, {}, execute), identity)
+        self._send(pick(random, self._world.instances), job_id, job.Create(SPEC, {}, execute), identity)
+
+    def _condition(self, job_id: str) -> job.Condition | None:
+        """Every sixth command comes with an `If-Match`, as some instance has it, or a little older."""
+        random = self._world.random
+        if random.random() > 0.16:
+            return None
+        if random.random() < 0.2:
+            return job.Condition(any=True)
+        head = pick(random, self._world.instances).head(job_id)
+        stands = head.version if head is not None else 1
+        return job.Condition(frozenset({stands, max(1, stands - random.randrange(3))}))
 
     def _again(self, old: Request) -> job.Identity:
         identity = old.identity
         if not identity.keyed:
-            identity = job.Identity(f"{old.job_id}-c{self._next()}", identity.request_hash, identity.tenant)
+            identity = replace(identity, command_id=f"{old.job_id}-c{self._next()}")
         return self._other_body(identity, 0.12)
 
     def _other_body(self, identity: job.Identity, share: float) -> job.Identity:
         if self._world.random.random() >= share:
             return identity
-        return job.Identity(identity.command_id, "h-other", identity.tenant, identity.keyed)
+        return replace(identity, request_hash="h-other")
 
     def _end_of(self, run: int, attempt: int) -> job.Command:
         ends: tuple[job.Command, ...] = (
@@ -116,7 +131,7 @@ class Clients:
             job.EndAttempt(run, attempt, PROBLEM, _MAX_ATTEMPTS),
             job.Progress(run, attempt, "x", _LEASE_S, 1, 2),
         )
-        return self._world.random.choice(ends)
+        return pick(self._world.random, ends)
 
     def _send_executor(self, instance: Instance, job_id: str, command: job.Command) -> None:
         identity = job.Identity(f"{job_id}-x{self._next()}", "h", "default")

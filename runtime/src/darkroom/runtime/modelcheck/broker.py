@@ -5,8 +5,9 @@ from random import Random
 from typing import Any
 
 from darkroom.runtime.eventlog.port import Ack, Record
-from darkroom.runtime.modelcheck.machine import Task, pause
+from darkroom.runtime.modelcheck.machine import pause, wait
 from darkroom.runtime.modelcheck.reference import Entry, Reference
+from darkroom.runtime.modelcheck.temper import pick
 from darkroom.schemas.errors import LogUnavailable
 from darkroom.schemas.wire import Headers
 
@@ -54,17 +55,20 @@ class Broker:
 
     topic_id = "model"
 
-    def __init__(self, partitions: int, window: int) -> None:
+    def __init__(self, partitions: int, window: int, *, strict: bool = True) -> None:
         self.partitions = partitions
-        self.logs = [Reference(p, partitions, window) for p in range(partitions)]
+        self.logs = [Reference(p, partitions, window, strict) for p in range(partitions)]
         self.flights: list[Flight] = []
         self.readers: list[Reader] = []
+        self.epochs = [0] * partitions
         self.on_change: Callable[[int], None] = lambda partition: None
 
     def land(self, flight: Flight, partition: int | None = None) -> Entry:
         """The record reaches the log, in a foreign partition if one is given."""
         log = self.logs[flight.partition if partition is None else partition]
-        entry = log.land(Record(log.partition, log.end, flight.key, None, flight.headers, 0))
+        entry = log.land(
+            Record(log.partition, log.end, flight.key, None, flight.headers, 0, self.epochs[log.partition])
+        )
         flight.landed.append(entry)
         self.on_change(log.partition)
         return entry
@@ -74,6 +78,7 @@ class Broker:
         its own time; who has read nothing from it so far cannot."""
         log = self.logs[partition]
         gone = log.cut(records)
+        self.epochs[partition] += 1
         for reader in self.readers:
             if partition in reader.heard_of and reader.positions[partition] > log.end:
                 reader.lost = True
@@ -120,8 +125,8 @@ class LogOf:
             raise LogUnavailable(f"no record at offset {offset}")
         return log.entries[offset].record
 
-    def follow(self, positions: Mapping[int, int]) -> "Reader":
-        self.reader = Reader(self._broker, dict(positions), self._random)
+    def follow(self, positions: Mapping[int, int], epochs: Mapping[int, int] | None = None) -> "Reader":
+        self.reader = Reader(self._broker, dict(positions), epochs or {}, self._random)
         self._broker.readers.append(self.reader)
         return self.reader
 
@@ -136,10 +141,17 @@ class LogOf:
 class Reader:
     """A tail's place in the log. Its task polls whenever the scheduler lets it, so lag is as long as it likes."""
 
-    def __init__(self, broker: Broker, positions: dict[int, int], random: Random) -> None:
+    def __init__(
+        self, broker: Broker, positions: dict[int, int], epochs: Mapping[int, int], random: Random
+    ) -> None:
         self.positions = positions
-        self.heard_of: set[int] = set()
-        self.lost = False
+        self.heard_of = {partition for partition, epoch in epochs.items() if epoch >= 0}
+        self.lost = any(
+            positions[p] > broker.logs[p].end
+            or broker.logs[p].entries[positions[p] - 1].record.leader_epoch != epochs[p]
+            for p in self.heard_of
+            if positions[p]
+        )
         self.hurry = False
         self._broker = broker
         self._random = random
@@ -149,11 +161,10 @@ class Reader:
         """Whether a poll would not come back empty."""
         if self.lost:
             return True
-        logs = self._broker.logs
-        return any(position != logs[p].end for p, position in self.positions.items())
+        return any(self.positions[log.partition] != len(log.entries) for log in self._broker.logs)
 
     def poll(self, timeout_s: float, records_max: int) -> Sequence[Record]:
-        wait_for(self)
+        wait(lambda: self.behind)  # and at least until the scheduler picks it
         if self.lost:
             raise LogUnavailable("the end of the log that was read is lost")
         found: list[Record] = []
@@ -166,7 +177,7 @@ class Reader:
                 raise LogUnavailable(f"position {position} of partition {partition} is beyond its end")
             if position < len(entries):
                 self.heard_of.add(partition)
-            most = records_max if self.hurry else self._random.choice((1, 1, 2, 4, 50))
+            most = records_max if self.hurry else pick(self._random, (1, 1, 2, 4, 50))
             found += [entry.record for entry in entries[position : position + most]]
             self.positions[partition] = min(len(entries), position + most)
         return found
@@ -177,12 +188,3 @@ class Reader:
     def close(self) -> None:
         if self in self._broker.readers:
             self._broker.readers.remove(self)
-
-
-def wait_for(reader: Reader) -> None:
-    """The tail's task sleeps until there is something to read, and at least until the scheduler picks it."""
-    from greenlet import getcurrent
-
-    current = getcurrent()
-    assert isinstance(current, Task)
-    current.until(lambda: reader.behind)

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlet import GreenletExit
+from greenlet import GreenletExit  # type: ignore[import-untyped]  # has none
 
 from darkroom.runtime.eventlog.port import Record
 from darkroom.runtime.heads import HeadStore
 from darkroom.runtime.modelcheck.broker import LogOf
 from darkroom.runtime.modelcheck.judge import Request
 from darkroom.runtime.modelcheck.machine import DEADLINE, Task, pause, take_started
+from darkroom.runtime.modelcheck.temper import pick
 from darkroom.runtime.protocol import Verdict
 from darkroom.runtime.tail import Tail
 from darkroom.runtime.testing_writer import CONTEXT
@@ -37,6 +38,7 @@ class Instance:
     def __init__(self, world: "World", number: int, eagerness: int, *, in_memory: bool = False) -> None:
         self.number = number
         self.frozen_until = 0
+        self._dies_at: int | None = None
         self.heads: HeadStore | None = None
         self._world = world
         self._eagerness = eagerness
@@ -49,6 +51,7 @@ class Instance:
 
     def start(self) -> None:
         """The process starts: from its heads file, if it has one."""
+        self._dies_at = None
         self._log = LogOf(self._world.broker, self._world.random)
         self.heads = HeadStore(self._path or ":memory:", self._log)
         self._tail = Tail(self._log, _Watched(self, self.heads), str(self))
@@ -115,9 +118,9 @@ class Instance:
 
     def weight(self) -> int:
         """How many chances its tasks have against everything else that could happen next."""
-        if self.heads is None:
+        if self.heads is None or self._dies_at is not None:
             return 1
-        return sum(task.runnable for task in self._tasks) + (self._reading.runnable and self._eagerness > 1)
+        return len(self._tasks) + (self._eagerness > 1 and self._reading.runnable)
 
     def go_on(self) -> bool:
         """Lets one of its tasks run on; False if none can."""
@@ -125,16 +128,21 @@ class Instance:
             self.start()
             self._world.say(lambda: f"{self} starts at {dict(self._tail._positions)}")
             return True
+        if self._dies_at is not None and self._world.step >= self._dies_at:
+            self._world.crash(self)
+            return True
         choices: list[Task] = [task for task in self._tasks if task.runnable]
-        if self._reading.runnable:
+        if not self._reading.dead and self._reading.runnable:
             choices += [self._reading] * (1 if choices else self._eagerness)
         if not choices:
             return False
-        self._resume(self._world.random.choice(choices))
+        self._resume(pick(self._world.random, choices))
         return True
 
     def heal(self) -> None:
-        """From now on its tail reads whatever there is."""
+        """From now on its tail reads whatever there is; where it has stopped, the process ends at once."""
+        if self._dies_at is not None:
+            self._dies_at = 0
         if self._log.reader is not None:
             self._log.reader.hurry = True
 
@@ -151,18 +159,18 @@ class Instance:
     def _resume(self, task: Task) -> None:
         task.switch()
         if task is self._reading:
-            if task.dead:  # the tail has stopped, and with it the process ends
+            if task.dead:  # the tail has stopped, and with it the process ends, a moment later
                 if not isinstance(self._tail.failure, Unavailable):
                     raise self._tail.failure or AssertionError("the tail has ended without a reason")
                 self._world.count("tail stopped")
                 self._world.say(lambda: f"{self}: {self._tail.failure}")
-                self._world.crash(self)
+                self._dies_at = self._world.step + self._world.random.randrange(8)
             return
         if task.dead:
             request = self._tasks.pop(task)
             request.done = True
             self._world.say(lambda: f"{self} answers {request}: {request.answer}")
-            blind = self._log.reader is not None and self._log.reader.lost
+            blind = self._log.reader is not None and self._log.reader.lost and self._tail.failure is None
             self._world.judge.answered(request, excused=blind)
             self._world.clients.told(request)
 
@@ -188,16 +196,27 @@ class _Watched:
         self._instance = instance
         self._fold = fold
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fold, name)
+
     def positions(self) -> Mapping[int, int]:
         return self._fold.positions()
 
     def apply(self, records: Sequence[Record]) -> Sequence[Verdict]:
-        world: Any = self._instance._world
+        world = self._instance._world
+        if world.random.random() < 0.15:
+            pause()
         verdicts = self._fold.apply(records)
         world.say(
-            lambda: f"{self._instance} folds "
-            + ", ".join(f"{r.partition}/{r.offset}" for r in records)
-            + (": " + ", ".join(f"{v.event_id} {'ok' if v.accepted else 'void'}" for v in verdicts) if verdicts else "")
+            lambda: (
+                f"{self._instance} folds "
+                + ", ".join(f"{r.partition}/{r.offset}" for r in records)
+                + (
+                    ": " + ", ".join(f"{v.event_id} {'ok' if v.accepted else 'void'}" for v in verdicts)
+                    if verdicts
+                    else ""
+                )
+            )
         )
         world.judge.folded(self._instance, records, verdicts)
         if world.random.random() < 0.3:

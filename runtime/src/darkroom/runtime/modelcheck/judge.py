@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from darkroom.runtime.eventlog.port import Record
 from darkroom.runtime.modelcheck.broker import Broker
-from darkroom.runtime.modelcheck.reference import Entry, Known, Reference, Violation, refusal
+from darkroom.runtime.modelcheck.reference import Entry, Known, Reference, Violation, meets, refusal
 from darkroom.runtime.protocol import Accepted, Verdict
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
@@ -27,8 +27,10 @@ class Request:
     done: bool = False
 
     def __str__(self) -> str:
-        kind = type(self.command).__name__
-        return f"request {self.number} ({kind} of {self.job_id}, {self.identity.command_id}/{self.identity.request_hash})"
+        kind, identity = type(self.command).__name__, self.identity
+        condition = f", if at {sorted(identity.condition.versions) or 'any'}" if identity.condition else ""
+        asked = f"{kind} of {self.job_id}, {identity.command_id}/{identity.request_hash}{condition}"
+        return f"request {self.number} ({asked})"
 
 
 class Judge:
@@ -61,9 +63,8 @@ class Judge:
                 said = f"{why.value} {status.value}" if status else why.value
                 self.counts[said.split()[0]] += 1
                 if said not in request.reasons and not excused:
-                    raise Violation(
-                        f"{request} was refused as {said!r}; true between request and answer: {request.reasons or '{}'}"
-                    )
+                    true = ", ".join(request.reasons) or "nothing"
+                    raise Violation(f"{request} was refused as {said!r}; true since it was made: {true}")
             case _:
                 self.counts["503"] += 1
 
@@ -128,6 +129,10 @@ class Judge:
             mine = entry.request_hash == identity.request_hash and (
                 entry.command_id == identity.command_id
                 or (isinstance(request.command, job.Create) and entry.before is None)
+            )
+            condition = identity.condition
+            mine = mine and (
+                condition is None or isinstance(request.command, job.Create) or meets(entry.before, condition)
             )
             if mine and entry.accepted and entry.key == request.job_id and _is_outcome(outcome, entry):
                 return entry

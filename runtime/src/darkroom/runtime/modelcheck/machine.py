@@ -10,7 +10,7 @@ from types import SimpleNamespace, TracebackType
 from typing import Any
 from unittest.mock import patch
 
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]  # has none
 
 from darkroom.runtime import pending, tail, writer
 from darkroom.runtime.modelcheck.pool import pooled
@@ -22,7 +22,7 @@ DEADLINE = 1.0
 _LATE = 2.0
 
 
-class Task(greenlet):
+class Task(greenlet):  # type: ignore[misc]  # untyped
     """One thread. It runs until it pauses, waits for something, or ends."""
 
     def __init__(self, body: Callable[[], Any]) -> None:
@@ -54,7 +54,8 @@ def pause() -> None:
         current.parent.switch()
 
 
-def _wait(ready: Callable[[], bool]) -> None:
+def wait(ready: Callable[[], bool]) -> None:
+    """The current task goes on when `ready`, or when its time is over."""
     current = getcurrent()
     assert isinstance(current, Task), "only a task may wait"
     current.until(ready)
@@ -71,7 +72,7 @@ class _Lock:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         if self._held and blocking:
-            _wait(lambda: not self._held)
+            wait(lambda: not self._held)
         if self._held:
             return False
         self._held = True
@@ -101,7 +102,7 @@ class _Condition(_Lock):
         before = self._notified
         self.release()
         try:
-            _wait(lambda: self._notified != before)
+            wait(lambda: self._notified != before)
         finally:  # also where the task is killed meanwhile
             self.acquire()
 
@@ -138,7 +139,7 @@ def take_started() -> Task:
     return started
 
 
-def _headers_only(guard: Guard, event: Any, context: Any) -> tuple[bytes, bytes, Headers]:
+def headers_only(guard: Guard, event: Any, context: Any) -> tuple[bytes, bytes, Headers]:
     """No fold reads a body, and making them would be most of the work."""
     return guard.key.encode(), b"", [("content-type", CONTENT_TYPE), *guard_headers(guard)]
 
@@ -156,5 +157,5 @@ def simulated() -> Iterator[None]:
             stack.enter_context(patch.object(module, "monotonic", _monotonic))
         stack.enter_context(patch.object(tail, "threading", threads))
         stack.enter_context(patch.object(pending, "Lock", _Lock))
-        stack.enter_context(patch.object(writer, "encode", _headers_only))
+        stack.enter_context(patch.object(writer, "encode", headers_only))
         yield

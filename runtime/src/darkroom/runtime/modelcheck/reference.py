@@ -68,16 +68,26 @@ class Entry:
         return self.record.offset
 
 
-class Reference:
-    """One partition's log as it stands, with every entry judged."""
+def follows(before: Known | None, kind: str, version: int, prev_id: str) -> bool:
+    """The rule: an event counts if it continues what has been accepted of its job."""
+    if before is None:
+        return (kind, version, prev_id) == ("created", 1, "")
+    return (version, prev_id) == (before.version + 1, before.last_event_id)
 
-    def __init__(self, partition: int, partitions: int, window: int) -> None:
+
+class Reference:
+    """One partition's log as it stands, with every entry judged. `strict`: nobody uses an event's id again, so the
+    first record of an id is the one that counts, if any does (a log that was cut may break that)."""
+
+    def __init__(self, partition: int, partitions: int, window: int, strict: bool) -> None:
         self.partition = partition
         self.entries: list[Entry] = []
         self.lost: list[Entry] = []
         self.jobs: dict[str, Known] = {}
         self.effects: dict[tuple[str, str], list[int]] = {}
         self.doubled = 0
+        self.strict = strict
+        self._named: dict[str, Entry] = {}
         self._partitions = partitions
         self._window = window
 
@@ -99,13 +109,11 @@ class Reference:
         entry.request_hash = said["requesthash"].decode()
         entry.before = entry.after = before = self.jobs.get(key)
         kind = said["type"].decode().split(".")[2]
-        if before is None:
-            entry.accepted = kind == "created" and said["streamversion"] == b"1" and said["previd"] == b""
-        else:
-            entry.accepted = (
-                int(said["streamversion"]) == before.version + 1 and said["previd"].decode() == before.last_event_id
-            )
+        entry.accepted = follows(before, kind, int(said["streamversion"]), said["previd"].decode())
+        first = self._named.setdefault(entry.event_id, entry)
         if entry.accepted:
+            if first is not entry and self.strict:
+                raise Violation(f"who drops a second record of one id, as is allowed, would miss {entry}")
             entry.after = self.jobs[key] = self._after(entry, kind, said)
             self._effect(entry)
         return entry
@@ -113,6 +121,7 @@ class Reference:
     def cut(self, records: int) -> list[Entry]:
         """Loses the last records, as a broker does that was elected without having them."""
         gone = [self.entries.pop() for _ in range(records)]
+        self.strict = False
         for entry in gone:
             if entry.accepted:
                 if entry.before is None:
@@ -181,7 +190,7 @@ def refusal(known: Known | None, seen: Entry | None, command: job.Command, ident
     """Why a command on a job that stands there is refused: `why status`, or None if it is not."""
     if isinstance(command, job.Create):
         if known is None:
-            return None
+            return "version" if identity.condition is not None else None
         if (known.tenant, known.create_hash) != (identity.tenant, identity.request_hash):
             return "key-reused"
         same = identity.keyed and known.create_command_id == identity.command_id
@@ -192,7 +201,14 @@ def refusal(known: Known | None, seen: Entry | None, command: job.Command, ident
         return "unknown"
     if known.status == "deleted":
         return "deleted deleted"
+    if identity.condition is not None and not meets(known, identity.condition):
+        return f"version {known.status}"
     return None if _may(known, command) else f"state {known.status}"
+
+
+def meets(known: Known | None, condition: job.Condition) -> bool:
+    """Whether a job stands where `If-Match` wants it."""
+    return known is not None and (condition.any or known.version in condition.versions)
 
 
 def _may(known: Known, command: job.Command) -> bool:

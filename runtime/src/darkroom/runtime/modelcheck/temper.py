@@ -1,16 +1,28 @@
 """How wild a schedule is: drawn from its seed, within what its kind allows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def pick(random: Random, choices: Sequence[T]) -> T:
+    """As `random.choice`, at a third of its cost."""
+    return choices[int(random.random() * len(choices))]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a run of schedules may contain. Each number is the share of schedules that have it."""
+    """What a run of schedules may contain. Each number is the share of schedules that have it. `forged`: somebody
+    appends events under the ids of others' events."""
 
     cuts: float = 0.2
     files: float = 0.06
     small_windows: float = 0.5
+    strays: float = 0.33
+    forged: float = 0.0
     files_survive_cuts: bool = False
 
 
@@ -35,6 +47,7 @@ class Mood:
     crashes: float
     strays: float
     cuts: float
+    forged: bool
 
 
 def draw(random: Random, kind: Kind) -> Mood:
@@ -45,8 +58,8 @@ def draw(random: Random, kind: Kind) -> Mood:
     return Mood(
         partitions=random.choice((1, 1, 1, 2, 2, 3)),
         jobs=random.choice((1, 2, 2, 3, 4)),
-        speeds=tuple(random.choice((1, 1, 3, 8)) for _ in range(random.choice((2, 2, 3, 3, 4)))),
-        steps=random.randint(30, 120),
+        speeds=tuple(random.choice((1, 1, 3, 8)) for _ in range(random.choice((2, 2, 2, 3, 3, 4)))),
+        steps=random.randint(30, 100),
         window=random.choice((4, 8, 16)) if random.random() < kind.small_windows else 10_000,
         files=files,
         faults=0.0 if calm else random.choice((0.02, 0.06, 0.12)),
@@ -54,6 +67,7 @@ def draw(random: Random, kind: Kind) -> Mood:
         duplicated=0.0 if calm else random.choice((0.0, 0.05, 0.25)),
         unacknowledged=0.0 if calm else random.choice((0.0, 0.04, 0.15)),
         crashes=random.choice((0.0, 0.5, 1.0)),
-        strays=random.choice((0.0, 0.0, 1.0)),
+        strays=1.0 if random.random() < kind.strays else 0.0,
         cuts=1.0 if cuts else 0.0,
+        forged=random.random() < kind.forged,
     )

@@ -8,8 +8,6 @@ from pathlib import Path
 from random import Random
 from unittest.mock import patch
 
-from greenlet import GreenletExit
-
 from darkroom.runtime import headsfold
 from darkroom.runtime.eventlog.port import Ack
 from darkroom.runtime.modelcheck import temper
@@ -18,6 +16,7 @@ from darkroom.runtime.modelcheck.broker import Broker, Flight
 from darkroom.runtime.modelcheck.instance import Instance
 from darkroom.runtime.modelcheck.judge import Judge, Request
 from darkroom.runtime.modelcheck.reference import Violation
+from darkroom.runtime.modelcheck.temper import pick
 from darkroom.schemas.errors import LogUnavailable
 
 _HEALING_STEPS_MAX = 3_000
@@ -48,7 +47,7 @@ class World:
         self.mood = mood = temper.draw(random, kind)
         self.step = 0
         self._trace = trace
-        self.broker = Broker(mood.partitions, mood.window)
+        self.broker = Broker(mood.partitions, mood.window, strict=not mood.forged)
         self.judge = Judge(self.broker, mood.window)
         self._ids = 0
         self._window = patch.object(headsfold, "REMEMBERED_OFFSETS", mood.window)
@@ -116,7 +115,7 @@ class World:
         choices += self.broker.flights
         if not choices:
             return
-        chosen = self.random.choice(choices)
+        chosen = pick(self.random, choices)
         if isinstance(chosen, Flight):
             self._fly(chosen)
         else:
@@ -144,14 +143,16 @@ class World:
             self._over(flight, "is acknowledged without an offset")
             self._tell(flight, Ack(flight.partition, None))
         else:
-            entry = self.random.choice(flight.landed)
+            entry = pick(self.random, flight.landed)
             self._over(flight, f"is acknowledged at offset {entry.offset}")
             self._tell(flight, Ack(flight.partition, entry.offset))
 
     def _land(self, flight: Flight) -> None:
         entry = self.broker.land(flight)
         self.count("accepted" if entry.accepted else "void")
-        self.say(lambda: f"{self._named(flight)} lands at {flight.partition}/{entry.offset}: {_judged(entry.accepted)}")
+        self.say(
+            lambda: f"{self._named(flight)} lands at {flight.partition}/{entry.offset}: {_judged(entry.accepted)}"
+        )
         for instance in self.instances:
             instance.keep_a_copy()
 
@@ -174,11 +175,11 @@ class World:
 
     def _fault(self) -> None:
         random, mood = self.random, self.mood
-        instance = random.choice(self.instances)
+        instance = pick(random, self.instances)
         dice = random.random()
         if dice < 0.25:
             if self.judge.live:
-                instance.deadline(random.choice(self.judge.live))
+                instance.deadline(pick(random, self.judge.live))
         elif dice < 0.45:
             if random.random() < mood.crashes:
                 self.crash(instance)
@@ -199,7 +200,7 @@ class World:
         self.say(lambda: f"{instance} dies and will start with its heads {state}")
 
     def _cut(self) -> None:
-        log = self.random.choice(self.broker.logs)
+        log = pick(self.random, self.broker.logs)
         records = min(log.end, self.random.randint(1, 4))
         if records:
             self.broker.cut(log.partition, records)
@@ -210,12 +211,18 @@ class World:
         """Something lands that no writer would send there."""
         flights = self.broker.flights
         partition = self.random.randrange(self.broker.partitions)
-        if flights and self.random.random() < 0.6:
-            flight = self.random.choice(flights)
+        if flights and self.mood.forged:
+            flight = pick(self.random, flights)
+            forged = {"commandid": b"forged-%d" % self.step, "requesthash": b"h-forged"}
+            copy = Flight(flight.partition, flight.key, [(n, forged.get(n, v)) for n, v in flight.headers])
+            partition = flight.partition
+            self.say(lambda: f"a forged event lands under the id of {self._named(flight)}")
+        elif flights and self.random.random() < 0.6:
+            flight = pick(self.random, flights)
             copy = Flight(partition, flight.key, flight.headers)  # where partition is its own: a duplicate
             self.say(lambda: f"a stray copy of {self._named(flight)} lands in partition {partition}")
         else:
-            copy = Flight(partition, self.random.choice((b"", b"job-0")), [("type", b"garbage")])
+            copy = Flight(partition, pick(self.random, (b"", b"job-0")), [("type", b"garbage")])
             self.say(lambda: f"garbage lands in partition {partition}")
         self.broker.land(copy)
         self.count("stray")
@@ -246,21 +253,13 @@ class World:
                     self._land(flight)
                 self._over(flight, f"is acknowledged at offset {flight.landed[0].offset}")
                 self._tell(flight, Ack(flight.partition, flight.landed[0].offset))
-            if not busy:
-                stuck = [r for r in self.judge.live if not self._is_lost(r)]
-                if not stuck:
-                    return
-                for request in stuck:  # its append or acknowledgement was lost: only its deadline can end it
-                    self.deadline_of(request)
+            if not busy and not self.judge.live:
+                return
+            if not busy:  # what was lost on its way, or never acknowledged, only a deadline can end
+                for instance in self.instances:
+                    for request in self.judge.live:
+                        instance.deadline(request)
         raise Violation(f"nothing comes to rest: {[str(r) for r in self.judge.live]}")
-
-    def deadline_of(self, request: Request) -> None:
-        for instance in self.instances:
-            instance.deadline(request)
-
-    @staticmethod
-    def _is_lost(request: Request) -> bool:
-        return request.done
 
     def _compare(self) -> None:
         """All instances, and a fold that begins at offset 0, know the same."""
@@ -279,7 +278,3 @@ class World:
 
 def _judged(accepted: bool | None) -> str:
     return {True: "accepted", False: "void", None: "no event"}[accepted]
-
-
-def kill(task_like: object) -> None:
-    raise GreenletExit

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -11,6 +12,7 @@ from darkroom.runtime.eventlog.kafka.client import client_config, silent
 from darkroom.schemas.errors import LogUnavailable
 
 _RETRY_S = 0.05
+_ASK_S_MIN = 0.01
 _REPLY_S = 0.1
 """The library gives up by itself after the time-out; should it not, we do, so much later."""
 _LEADER_MOVES = {
@@ -18,8 +20,12 @@ _LEADER_MOVES = {
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_PARTITION,
+    KafkaError._NOENT,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
 }
-"""Passing: a topic just made has its leaders a moment later, and so has one whose broker went away."""
+"""Passing: a topic just made has its leaders a moment later, and so has one whose broker went away or came back.
+Those with an underscore are the library's own words for a leader that it does not know."""
 
 
 class Asker:
@@ -35,26 +41,34 @@ class Asker:
 
     def end(self, partition: int, timeout_s: float) -> int:
         """As EventLog.end_offset."""
-        return self._ask(partition, OffsetSpec.latest(), timeout_s)
+        return self._ask(partition, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
 
     def first(self, partition: int, timeout_s: float) -> int:
         """As EventLog.first_offset."""
-        return self._ask(partition, OffsetSpec.earliest(), timeout_s)
+        return self._ask(partition, OffsetSpec.earliest(), timeout_s)  # type: ignore[no-untyped-call]
 
     def _ask(self, partition: int, which: OffsetSpec, timeout_s: float) -> int:
         until = monotonic() + timeout_s
         asked = TopicPartition(self._topic, partition)
-        while True:
-            left = max(0.01, until - monotonic())
+        why = "no answer"
+        while (left := until - monotonic()) > 0:
             try:
-                future = self._admin.list_offsets({asked: which}, request_timeout=left)[asked]
+                future = self._admin.list_offsets({asked: which}, request_timeout=max(left, _ASK_S_MIN))[asked]
                 offset = int(future.result(left + _REPLY_S).offset)
-            except (KafkaException, FutureTimeout) as error:
-                code = error.args[0].code() if isinstance(error, KafkaException) else None
-                if code in _LEADER_MOVES and monotonic() + _RETRY_S < until:
-                    threading.Event().wait(_RETRY_S)
-                    continue
-                raise LogUnavailable(f"the end of partition {partition} could not be asked for: {error}") from None
-            if offset < 0:  # so the library tells that the broker did not answer
-                raise LogUnavailable(f"the end of partition {partition} was not told within {timeout_s:g} s")
-            return offset
+                if offset >= 0:  # below, so the library tells that the broker did not answer
+                    return offset
+            except FutureTimeout:
+                break
+            except KafkaException as error:
+                why = str(error)
+                if error.args[0].code() not in _LEADER_MOVES:
+                    break
+                self._look_again(until)
+            threading.Event().wait(min(_RETRY_S, max(0.0, until - monotonic())))
+        raise LogUnavailable(f"how far partition {partition} reaches was not told within {timeout_s:g} s: {why}")
+
+    def _look_again(self, until: float) -> None:
+        """Has the library forget what it knew of the leaders: by itself it would ask under the old epoch for
+        as long as it keeps that, and be turned away each time (the broker was started again, so the epoch rose)."""
+        with suppress(KafkaException):
+            self._admin.list_topics(self._topic, timeout=max(_ASK_S_MIN, until - monotonic()))
