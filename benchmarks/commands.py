@@ -52,15 +52,13 @@ def main() -> None:
     parser.add_argument("--open-seconds", type=float, default=8.0, help="of each case at 100 commands/s, per round")
     parser.add_argument("--warm-up-seconds", type=float, default=8.0, help="of each case, before the first round")
     parser.add_argument("--granian", action="store_true", help="the same doors under granian too")
-    parser.add_argument("--cases", nargs="*", help="only these")
+    parser.add_argument("--cases", nargs="*", default=(), help="only these")
     options = parser.parse_args()
     begun = monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder,
-        stage(Path(folder), granian=options.granian) as (cases, missing),
+        stage(Path(folder), granian=options.granian, only=options.cases) as (cases, missing),
     ):
-        if options.cases:
-            cases = [case for case in cases if case.name in options.cases]
         for line in missing:
             say(line)
         for case in cases:  # above all for the broker's compiled code
@@ -73,12 +71,14 @@ def main() -> None:
     names = [case.name for case in cases]
     doors = [case.name for case in cases if case.open_argv]
     print(f"{options.rounds} rounds, {options.seconds:g} s each, {monotonic() - begun:.0f} s in all")
-    for title, table in (
-        ("Commands per second", report.rates(rounds, names, CONNECTIONS)),
-        ("Ratios within a round", report.ratios(rounds, names, CONNECTIONS) if "full" in names else ""),
-        ("Processor time", report.processor(rounds, names, CONNECTIONS)),
-        (f"At {RATE:.0f} commands a second", report.latencies(rounds, doors, doors[min(1, len(doors) - 1)])),
-    ):
+    tables = {"Commands per second": report.rates(rounds, names, CONNECTIONS)}
+    if "full" in names:
+        tables["Ratios within a round"] = report.ratios(rounds, names, CONNECTIONS)
+    tables["Processor time"] = report.processor(rounds, names, CONNECTIONS)
+    if doors:
+        against = "report" if "report" in doors else doors[0]
+        tables[f"At {RATE:.0f} commands a second"] = report.latencies(rounds, doors, against)
+    for title, table in tables.items():
         print(f"\n**{title}**\n\n{table}")
 
 

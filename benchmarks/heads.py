@@ -40,6 +40,8 @@ from darkroom.schemas.job import Head, Status
 PARTITIONS = 8
 HASH = "5e" * 32
 LOOKUPS = 100_000
+Row = tuple[Any, ...]
+"""A head as rows.INSERT_HEAD takes it."""
 
 
 class EndlessLog:
@@ -53,7 +55,8 @@ class EndlessLog:
 
 
 def head_at(offset: int) -> Head:
-    return Head("default", 3, new_id(), Status.SUCCEEDED, 1, 1, new_id(), HASH, offset, offset, offset + 2)
+    create_hash = os.urandom(32).hex()
+    return Head("default", 3, new_id(), Status.SUCCEEDED, 1, 1, new_id(), create_hash, offset, offset, offset + 2)
 
 
 class Sqlite:
@@ -63,14 +66,12 @@ class Sqlite:
         self.path = folder / "heads.sqlite"
         self._store = HeadStore(self.path, EndlessLog())  # type: ignore[arg-type]
 
-    def fill(self, keys: Iterator[str]) -> None:
+    def fill(self, found: Iterator[Row]) -> None:
         file, offset = self._store._file, 0
-        while chunk := list(islice(keys, 20_000)):
+        while chunk := list(islice(found, 20_000)):
+            offset = chunk[-1][-1] + 1
             with file.transaction():
-                for key in chunk:
-                    offset += 3
-                    row = rows.row_of(key, partition_of(key, PARTITIONS), head_at(offset))
-                    file.db.execute(rows.INSERT_HEAD, row)
+                file.db.executemany(rows.INSERT_HEAD, chunk)
         ends = [(offset, offset // 3 // PARTITIONS, partition) for partition in range(PARTITIONS)]
         with file.transaction():
             file.db.executemany("UPDATE positions SET next_offset = ?, heads = ? WHERE partition = ?", ends)
@@ -140,19 +141,12 @@ class Lmdb:
         found = self._head.unpack_from(value)
         return rows.head_of((value[self._head.size :].decode(), found[2], found[1], found[3], *found[4:]))
 
-    def fill(self, keys: Iterator[str]) -> None:
-        batch: list[tuple[str, Head]] = []
-        for offset, key in enumerate(keys):
-            batch.append((key, head_at(3 * offset)))
-            if len(batch) == 20_000:
-                self._put(batch)
-                batch = []
-        self._put(batch)
-
-    def _put(self, batch: list[tuple[str, Head]]) -> None:
-        with self._env.begin(write=True) as txn:
-            for key, head in batch:
-                txn.put(rows.packed(key), self._pack(key, head), db=self._dbs[0])
+    def fill(self, found: Iterator[Row]) -> None:
+        while chunk := list(islice(found, 20_000)):
+            with self._env.begin(write=True) as txn:
+                for key, number, tenant, version, event, status, run, attempt, *others in chunk:
+                    value = self._head.pack(number, event, version, status, run, attempt, *others)
+                    txn.put(key, value + tenant.encode(), db=self._dbs[0])
 
     def get(self, key: str) -> Any:
         with self._env.begin(db=self._dbs[0]) as txn:
@@ -210,15 +204,32 @@ def make(kind: str, folder: Path, size: int) -> dict[str, Any]:
     chance, kept = random.Random(1), bytearray()
     share = min(1.0, 200_000 / size)
 
-    def keys() -> Iterator[str]:
-        for _ in range(size):
-            key = new_id()
+    def found() -> Iterator[Row]:
+        for number in range(size):
+            drawn = os.urandom(74)
+            key = (2**40 + number).to_bytes(6, "big") + drawn[64:]  # as UUIDv7: in order of time, then random
             if chance.random() < share:
-                kept.extend(rows.packed(key))  # type: ignore[arg-type]
-            yield key
+                kept.extend(key)
+            partition = partition_of(rows.unpacked(key), PARTITIONS)
+            ids = drawn[:16], drawn[16:32], drawn[32:64]
+            yield (
+                key,
+                partition,
+                "default",
+                3,
+                ids[0],
+                3,
+                1,
+                1,
+                ids[1],
+                ids[2],
+                3 * number,
+                3 * number,
+                3 * number + 2,
+            )
 
     store, begun = KINDS[kind](folder), perf_counter()
-    store.fill(keys())
+    store.fill(found())
     (folder / "keys").write_bytes(kept)
     store.close()
     return {"filled_s": round(perf_counter() - begun, 1)}
@@ -405,7 +416,7 @@ def main() -> None:
                 found = run("make", kind, folder, size) | run("measure", kind, folder, size)
                 print(f"{size} {kind}:", json.dumps(found), flush=True)
             print(f"{size} copy:", json.dumps(run("copy", "sqlite", root / f"sqlite-{size}", size)), flush=True)
-            if size <= 1_000_000:
+            if size <= 100_000:
                 print(f"{size} fold:", json.dumps(run("fold", "sqlite", root / f"fold-{size}", size)), flush=True)
 
 

@@ -51,7 +51,7 @@ class Case:
 
 
 def over_http(
-    name: str, door: Running, servers: Mapping[str, Running], request: Path, redis: Running | None
+    name: str, door: Running, servers: Mapping[str, Running], request: Path, redis: Running | None = None
 ) -> Case:
     """A door, under `load.py`."""
     load = ["-m", "command_path.load", str(door.port), str(request)]

@@ -1,7 +1,7 @@
 """The stage: a broker, a Redis if there is one, every door, a model and a picture; and the cases played on it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -22,45 +22,49 @@ _TOPIC_TIMEOUT_S = 30.0
 
 
 @contextmanager
-def stage(folder: Path, *, granian: bool) -> Iterator[tuple[list[Case], list[str]]]:
-    """The cases, and what is missing on this machine for the others."""
+def stage(folder: Path, *, granian: bool, only: Collection[str] = ()) -> Iterator[tuple[list[Case], list[str]]]:
+    """The cases, and what is missing on this machine for the others. `only`: no others than these, if given."""
     missing = []
-    celery = (PEERS / "celery").exists()
     with ExitStack() as open_now:
         bootstrap, broker = open_now.enter_context(processes.kafka(folder))
         redis = open_now.enter_context(processes.redis(folder))
-        if not celery:
-            missing.append("Celery is not installed (make bench-peers): its cases are left out")
+        celery = (PEERS / "celery").exists() and redis is not None
         if redis is None:
-            missing.append("redis-server is not on the PATH (Debian: apt-get install redis-server): likewise")
+            missing.append("no redis-server on the PATH (Debian: apt-get install redis-server): no Celery cases")
+        elif not celery:
+            missing.append("Celery is not installed (make bench-peers): no Celery cases")
         if granian and not (PEERS / "granian").exists():
-            missing.append("granian is not installed (make bench-peers): its cases are left out")
+            missing.append("granian is not installed (make bench-peers): no granian cases")
             granian = False
 
-        def door(name: str, kind: str, *server: str) -> Running:
-            argv = ["darkroom.command_api"] if name == "full" else ["command_path.server", kind, *server]
-            return open_now.enter_context(
-                processes.server(name, ["-m", *argv], folder, _settings(folder, bootstrap, name, redis))
-            )
+        def door(name: str, *argv: str) -> Running:
+            settings = _settings(folder, bootstrap, name, redis)
+            return open_now.enter_context(processes.server(name, ["-m", *argv], folder, settings))
 
-        full = door("full", "full")
+        full = door("full", "darkroom.command_api")  # always: it takes the model and the picture
         request, body = _request(folder, full)
-        servers = {"broker": broker}
-
-        def case(name: str, kind: str, *server: str) -> Case:
-            with_redis = redis if kind in ("celery", "flask") else None
-            others = {"redis": with_redis} if with_redis else servers if kind != "no-kafka" else {}
-            running = full if name == "full" else door(name, kind, *server)
-            return over_http(name, running, others, request, with_redis)
-
-        ensure_topics(bootstrap, [TopicSpec(_BARE_TOPIC, _PARTITIONS, 1)], _TOPIC_TIMEOUT_S)
-        cases = [case("full", "full"), case("report", "report"), case("no-kafka", "no-kafka")]
-        cases.append(bare_produce(bootstrap, _topic("full"), _BARE_TOPIC, broker))
+        doors = [("report", "report"), ("no-kafka", "no-kafka")]
         if granian:
-            cases += [case(f"granian-{kind}", kind, "granian") for kind in ("full", "report", "no-kafka")]
-        if celery and redis:
-            cases += [case("celery", "celery"), case("flask", "flask"), celery_threads(body, redis)]
-        yield cases, missing
+            doors += [(f"granian-{kind}", kind) for kind in ("full", "report", "no-kafka")]
+        if celery:
+            doors += [("celery", "celery"), ("flask", "flask")]
+        cases = [over_http("full", full, {"broker": broker}, request)]
+        for name, kind in doors:
+            if only and name not in only:
+                continue
+            server = ["granian"] if name.startswith("granian-") else []
+            running = door(name, "command_path.server", kind, *server)
+            if kind in ("celery", "flask"):
+                assert redis
+                cases.append(over_http(name, running, {"redis": redis}, request, redis))
+            else:
+                cases.append(over_http(name, running, {"broker": broker} if kind != "no-kafka" else {}, request))
+        ensure_topics(bootstrap, [TopicSpec(_BARE_TOPIC, _PARTITIONS, 1)], _TOPIC_TIMEOUT_S)
+        cases.append(bare_produce(bootstrap, _topic("full"), _BARE_TOPIC, broker))
+        if celery:
+            assert redis
+            cases.append(celery_threads(body, redis))
+        yield [case for case in cases if not only or case.name in only], missing
 
 
 def _topic(door: str) -> str:
@@ -90,7 +94,10 @@ def _request(folder: Path, door: Running) -> tuple[Path, Path]:
         assert registered.status_code == 202, registered.text
         kept = client.post(f"{url}/media", files={"file": _PICTURE.read_bytes()})
         assert kept.status_code == 201, kept.text
-    body = json.dumps({"model": "shapes-classifier", "inputs": [{"media": kept.json()["digest"]}]}).encode()
+        body = json.dumps({"model": "shapes-classifier", "inputs": [{"media": kept.json()["digest"]}]}).encode()
+        # One at once: it shows that the request is right, and is the record that the bare producer copies.
+        created = client.post(f"{url}/jobs", content=body, headers={"Content-Type": "application/json"})
+        assert created.status_code == 202, created.text
     head = (
         f"POST {API}/jobs HTTP/1.1\r\nHost: {processes.HOST}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"

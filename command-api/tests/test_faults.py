@@ -6,10 +6,12 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -17,9 +19,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from darkroom.cli.stack.testing_broker import OwnBroker, proxied_broker
-from darkroom.runtime.eventlog.kafka import KafkaLog
+from darkroom.runtime.eventlog.kafka import TRUTH, KafkaLog, TopicSpec, ensure_topics
 from darkroom.runtime.testing_proxy import Api, Proxy
 from darkroom.schemas.chain import Guard, accepts
 from darkroom.schemas.wire import read_guard
@@ -212,7 +215,7 @@ def test_a_frozen_broker(world: World) -> None:
     check_recovered(world, keys)
 
 
-@pytest.mark.parametrize("how", ["kill", "stop"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("stop", marks=pytest.mark.long)])
 def test_a_broker_that_is_started_again(world: World, how: str) -> None:
     job = world.create().json()["id"]
     getattr(world.broker, how)()
@@ -350,3 +353,140 @@ def test_sigterm_with_a_frozen_broker(world: World) -> None:
     assert took_s < GRACE_S
     assert set(told) == {503}
     assert "did not acknowledge" in service.log.read_text()
+
+
+def test_no_room_left_at_the_broker(world: World) -> None:
+    """A limit on the size of its files stands in for a full disk: needs no rights, and the broker does the same (it
+    gives its only folder up and ends). No 202 is lost; with room again, everything goes on."""
+    largest = max(path.stat().st_size for path in world.broker.data.rglob("*.log"))
+    limit = largest + 20_000
+    resource.prlimit(world.broker.child.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    accepted = check_full(world)
+    world.broker.start()
+    check_recovered(world, [str(uuid4())])
+    counted = world.events()
+    assert all(counted[job] == 1 for job in accepted)
+
+
+@pytest.mark.long
+def test_a_full_disk_at_the_broker(tmp_path: Path) -> None:
+    """The same on a small file system that is really full; needs the right to mount one."""
+    (tmp_path / "broker" / "kafka" / "log").mkdir(parents=True)
+    data = tmp_path / "broker" / "kafka" / "log"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(data)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"this process may not mount a file system: {mounted.stderr.decode().strip()}")
+    try:
+        with proxied_broker(tmp_path / "broker") as (broker, proxy):
+            world = World(broker, proxy, tmp_path, "full")
+            world.service = world.start()
+            try:
+                world.prepare()
+                room = os.statvfs(data)
+                (data / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize - 20_000))
+                accepted = check_full(world)
+                (data / "filler").unlink()
+                broker.start()
+                check_recovered(world, [str(uuid4())])
+                counted = world.events()
+                assert all(counted[job] == 1 for job in accepted)
+            finally:
+                world.service.end(signal.SIGKILL)
+    finally:
+        subprocess.run(["umount", "--lazy", str(data)], check=True)
+
+
+def check_full(world: World) -> list[str]:
+    """Creates until the broker has ended; the jobs of which it was said that they are accepted."""
+    accepted = []
+    until = monotonic() + RECOVERY_S
+    while (answer := world.create()).status_code == 202:
+        accepted.append(answer.json()["id"])
+        assert monotonic() < until, "the broker found room all the time"
+    check_unavailable(answer, 0, "log-unavailable", "tail-behind")
+    assert world.broker.child.wait(RECOVERY_S) is not None, "the broker goes on without a disk"
+    check_unavailable(*timed(world.create), "log-unavailable", "tail-behind")
+    check_health(world.service, 503)
+    world.broker.child.kill()
+    print(f"{len(accepted)} commands were accepted before the broker ended")
+    return accepted
+
+
+def test_no_room_left_at_the_service(world: World) -> None:
+    """The heads file cannot grow: the process says why, answers 503 and ends, for its supervisor to start it anew."""
+    service = world.start()
+    try:
+        soon(lambda: world.create(service=service), 202)
+        worker = int(
+            Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()[0]
+        )
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, (4096, 4096))
+        # Its log is a file of this process's, and longer than the limit; the event is in the broker's log.
+        answers = [timed(lambda: world.create(service=service)) for _ in range(3)]
+        assert {answer.status_code for answer, _ in answers} <= {202, 503}
+        jobs = [answer.json()["id"] for answer, _ in answers if answer.status_code == 202]
+        assert service.process.wait(RECOVERY_S) != 0
+        assert all(world.events()[job] == 1 for job in jobs)
+    finally:
+        service.end(signal.SIGKILL)
+
+
+def test_a_topic_that_was_made_again(world: World) -> None:
+    """Another log under the same name: no 202 on what the old one held; the process ends, and the next one begins
+    with the new log."""
+    own = World(world.broker, world.proxy, world.folder, f"g{uuid4().hex[:8]}")
+    own.service = own.start()
+    try:
+        own.prepare()
+        old = soon(own.create, 202).json()["id"]
+        admin = AdminClient({"bootstrap.servers": world.broker.bootstrap})
+        topic = f"{own.name}.jobs"
+        admin.delete_topics([topic])[topic].result(RECOVERY_S)
+        ensure_topics(world.broker.bootstrap, [TopicSpec(topic, 2, 1, TRUTH)], RECOVERY_S)
+        given = []
+        until = monotonic() + RECOVERY_S
+        while own.service.process.poll() is None:
+            assert monotonic() < until, own.service.log.read_text()
+            with suppress(httpx.TransportError):
+                answer = own.service.client.delete(f"/jobs/{old}")
+                assert answer.status_code == 503, "a deletion of what the log does not hold"
+                given.append(answer.status_code)
+        assert own.service.process.wait(5) != 0
+        own.service.end()
+        own.service = own.start(DARKROOM_DATA=str(own.folder / "data-again"))
+        assert soon(lambda: own.service.client.delete(f"/jobs/{old}"), 404)
+        soon(own.create, 202)
+    finally:
+        own.service.end(signal.SIGKILL)
+
+
+@pytest.mark.long
+def test_a_broker_that_was_restored_from_a_backup(world: World) -> None:
+    """It has lost the end of what it acknowledged. Whatever is accepted from then on counts in the log as it is."""
+    world.broker.stop()
+    backup = world.folder / f"backup-{uuid4().hex}"
+    world.broker.save(backup)
+    world.broker.start()
+    lost = [soon(world.create, 202).json()["id"] for _ in range(5)]
+    world.broker.stop()
+    world.broker.restore(backup)
+    world.broker.start()
+    before = world.events()
+    assert not any(before[job] for job in lost)
+    given: list[str] = []
+    until = monotonic() + 15
+    while world.service.process.poll() is None and monotonic() < until:
+        for job in lost:
+            with suppress(httpx.TransportError):
+                answer = world.service.client.delete(f"/jobs/{job}")
+                if answer.status_code == 202:
+                    given.append(job)
+        with suppress(httpx.TransportError):
+            answer = world.create()
+            if answer.status_code == 202:
+                given.append(answer.json()["id"])
+    after = world.events()
+    assert all(after[job] for job in given), "a 202 for what no fold of the log accepts"
+    world.service.end(signal.SIGKILL)
+    world.service = world.start()
+    soon(world.create, 202)

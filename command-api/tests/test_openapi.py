@@ -88,19 +88,16 @@ def test_the_example_of_a_create_can_be_tried_out(door, document):
 def test_every_error_that_was_met_is_documented(door, document):
     """A sample over the routes; tests/test_fuzz.py does it for all."""
     job_id = door.create()
+    body = {"data": b"x", "content_type": "text/plain"}
     calls = [
         ("post", "/jobs", door.post("/jobs", {"model": "nope", "inputs": []})),
         ("post", "/jobs/{job_id}/runs", door.post(f"/jobs/{job_id}/runs")),
         ("post", "/jobs/{job_id}/cancel", door.post("/jobs/x/cancel")),
         ("delete", "/models/{name}/versions/{version}", door.delete("/models/x/versions/1")),
         # Calls that take no body, with one.
-        ("post", "/jobs/{job_id}/cancel", door.post(f"/jobs/{job_id}/cancel", data=b"x", content_type="text/plain")),
-        ("delete", "/jobs/{job_id}", door.delete(f"/jobs/{job_id}", data=b"x", content_type="text/plain")),
-        (
-            "delete",
-            "/models/{name}/versions/{version}",
-            door.delete("/models/m/versions/1", data=b"x", content_type="text/plain"),
-        ),
+        ("post", "/jobs/{job_id}/cancel", door.post(f"/jobs/{job_id}/cancel", **body)),
+        ("delete", "/jobs/{job_id}", door.delete(f"/jobs/{job_id}", **body)),
+        ("delete", "/models/{name}/versions/{version}", door.delete("/models/m/versions/1", **body)),
     ]
     for method, path, answer in calls:
         documented = document["paths"]["/api/v1/inference" + path][method]["responses"][str(answer.status_code)]

@@ -195,6 +195,17 @@ def test_what_takes_the_quick_lane_too_long_is_passed_on() -> None:
         decoder.close()
 
 
+def test_what_is_large_by_its_header_does_not_take_the_quick_lanes_time() -> None:
+    decoder = make(quick_cpu_s=5)
+    try:
+        assert look(decoder, black_png(1000, 1000)) == (1000, 1000)
+        assert not decoder.patient.pids()
+        assert look(decoder, black_png(2000, 2000)) == (2000, 2000)
+        assert decoder.patient.pids()
+    finally:
+        decoder.close()
+
+
 @pytest.mark.parametrize(
     ("sent", "outcome"), [(signal.SIGSEGV, BadMedia), (signal.SIGABRT, BadMedia), (signal.SIGKILL, Unavailable)]
 )

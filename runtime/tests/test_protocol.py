@@ -19,15 +19,13 @@ from darkroom.runtime.modelcheck.world import run_schedule
 
 SCHEDULES = 10_000
 SCHEDULES_LONG = 200_000
-OFTEN = (
-    ["202", "repeated", "503", "no answer", "accepted", "void"]
-    + ["unknown", "state", "deleted", "version", "key-reused"]
-    + ["duplicate", "stray", "crash", "cut", "tail stopped"]
-)
+ANSWERS = ["202", "repeated", "503", "no answer", "unknown", "state", "deleted", "version", "key-reused"]
+FAULTS_OF_THE_WORLD = ["void", "duplicate", "stray", "crash", "cut", "tail stopped"]
 """What has to happen in a run of schedules for it to say anything: answers, refusals and faults of every sort."""
 CALM = Kind(cuts=0, files=0)
-CUT = Kind(cuts=1, files=0)
+CUT = Kind(cuts=1, files=0, rough=1)
 KEPT = Kind(cuts=0, files=1)
+FORGETFUL = Kind(cuts=0, files=0, small_windows=1)
 FORGED = Kind(cuts=0, files=0, strays=1, forged=1)
 
 
@@ -36,7 +34,7 @@ def hold(first: int, schedules: int) -> None:
     for chunk in run_all(first, schedules):
         assert not chunk.failures, "\n".join(chunk.failures)
         counts += chunk.counts
-    rare = {name: counts[name] for name in OFTEN if counts[name] < schedules // 100}
+    rare = {name: counts[name] for name in ANSWERS + FAULTS_OF_THE_WORLD if counts[name] < schedules // 100}
     assert not rare, f"these hardly happened: {rare}"
     assert counts["after the window"], "no command was repeated after the window"
 
@@ -67,49 +65,50 @@ class Find:
 
 FINDS = {
     "no_guard_at_all": Find(30, "took effect"),
-    "the_version_alone": Find(300, "took effect|finds|was answered|was refused", CUT),
+    "the_version_alone": Find(150, "took effect after", CUT),
     "the_version_stands_still": Find(20, "tells"),
     "the_hash_of_a_create_is_not_kept": Find(20, "'key-reused'"),
     "heads_from_a_foreign_partition": Find(400, "where the log says", Kind(cuts=0, files=0, strays=1)),
     "no_barrier": Find(30, "was refused"),
     "the_barrier_asks_the_own_position": Find(30, "was refused"),
-    "a_stopped_tail_still_answers": Find(300, "was refused", CUT),
-    "two_events_per_command": Find(150, "took effect at offset"),
+    "a_stopped_tail_still_answers": Find(250, "was refused", CUT),
+    "two_events_per_command": Find(200, "took effect at offset"),
     "accepted_at_the_acknowledgement": Find(30, "was answered 202"),
     "the_answer_is_what_was_produced": Find(30, "was answered 202"),
     "an_acknowledgement_without_offset_is_believed": Find(150, "was answered 202"),
     "the_verdict_on_another_record_of_the_same_id": Find(400, "was answered 202", FORGED),
     "event_ids_made_from_the_command": Find(150, "drops a second record"),
     "commands_are_not_remembered": Find(100, "was refused|took effect at offset"),
-    "commands_are_forgotten_too_early": Find(500, "was refused|took effect at offset"),
+    "commands_are_forgotten_too_early": Find(400, "was refused|took effect at offset", FORGETFUL),
     "a_refusal_is_remembered": Find(200, "was refused"),
     "a_repetition_is_told_where_the_job_stands_now": Find(60, "was answered 202"),
     "the_body_of_a_repetition_is_not_compared": Find(80, "was answered 202"),
     "if_match_is_ignored": Find(150, "was answered 202|was refused"),
     "if_match_comes_before_the_repetition": Find(400, "was refused as 'version"),
     "heads_kept_without_their_position": Find(250, "where the log says", KEPT),
-    "a_position_kept_without_its_heads": Find(30, "where the log says|knows"),
+    "a_position_kept_without_its_heads": Find(30, "where the log says"),
     "the_position_is_told_before_the_heads": Find(200, "was refused"),
 }
 
 
-def first_violation(kind: Kind, seeds: int) -> tuple[int, str] | None:
-    for seed in range(seeds):
+def first_violation(find: Find) -> tuple[int, str]:
+    """The first seed whose violation is of the kind that was meant, and what it says."""
+    others = []
+    for seed in range(find.seeds):
         try:
-            run_schedule(seed, kind)
+            run_schedule(seed, find.kind)
         except Violation as violation:
-            return seed, str(violation)
-    return None
+            if re.search(find.says, str(violation)):
+                return seed, str(violation)
+            others.append(str(violation))
+    pytest.fail(f"not within {find.seeds} seeds; others: {others[:5]}")
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_found_and_replayed(name: str) -> None:
     find = FINDS[name]
     with simulated(), planted(name):
-        found = first_violation(find.kind, find.seeds)
-        assert found, f"not within {find.seeds} seeds"
-        seed, said = found
-        assert re.search(find.says, said), said
+        seed, said = first_violation(find)
         with pytest.raises(Violation) as again:
             run_schedule(seed, find.kind)
         assert str(again.value) == said
@@ -148,10 +147,9 @@ def test_a_long_run_goes_on_where_it_was(
 
 def test_one_seed_is_told_step_by_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(monkeypatch, "--seed", "3", "--trace") == 0
-    assert re.search(r"instance \d is asked: request 1 ", capsys.readouterr().out)
+    assert re.search(r"instance \d is asked: request \d+ ", capsys.readouterr().out)
     with planted("no_guard_at_all"), simulated():
-        found = first_violation(Kind(), 30)
-    assert found
+        seed, _ = first_violation(Find(30, "", Kind()))
     with planted("no_guard_at_all"):
-        assert run_command(monkeypatch, "--seed", str(found[0])) == 1
-    assert f"FAILED seed {found[0]}, step" in capsys.readouterr().out
+        assert run_command(monkeypatch, "--seed", str(seed)) == 1
+    assert f"FAILED seed {seed}, step" in capsys.readouterr().out

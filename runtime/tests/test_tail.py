@@ -67,6 +67,23 @@ def test_a_barrier_catches_up_with_the_end_as_it_is_now(lagging: Lagging) -> Non
     assert head.version == 2
 
 
+def test_a_barrier_holds_though_the_tail_goes_on_while_the_end_is_asked_for(
+    lagging: Lagging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lagging.gate.open()
+    partition, asked = partition_of("job", 2), lagging.log.end_offset
+
+    def asked_slowly(of: int, timeout_s: float) -> int:
+        end = asked(of, timeout_s)
+        append_chain(lagging.log, "job", QUEUED)
+        lagging.tail.wait_until(partition, end + 1, in_(TIMEOUT_S))
+        return end
+
+    monkeypatch.setattr(lagging.log, "end_offset", asked_slowly)
+    lagging.tail.barrier(partition, in_(TIMEOUT_S))
+    assert lagging.tail.position(partition) == 1
+
+
 def test_a_barrier_needs_the_log(lagging: Lagging) -> None:
     lagging.log.available = False
     with pytest.raises(LogUnavailable):

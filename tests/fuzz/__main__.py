@@ -2,6 +2,7 @@
 
 import argparse
 import multiprocessing
+import signal
 import sys
 import tempfile
 from multiprocessing.queues import Queue
@@ -25,9 +26,11 @@ _SERVICES = ("command-api", "query-api", "projector", "executor")
 def main() -> int:
     told = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     told.add_argument("requests", type=int, nargs="?", default=100_000)
-    told.add_argument("--workers", type=int, default=3, help="processes that send")
+    told.add_argument("--workers", type=int, default=4, help="processes that send")
     told.add_argument("--seed", type=int, default=1)
     asked = told.parse_args()
+    for stopping in (signal.SIGINT, signal.SIGTERM):  # told to stop, it tells what it found so far
+        signal.signal(stopping, signal.default_int_handler)
     console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-fuzz-") as folder:
         with running_stack(console, Path(folder)) as (stack, ready_file):

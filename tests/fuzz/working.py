@@ -1,5 +1,6 @@
 """One process of the campaign."""
 
+import signal
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from random import Random
@@ -17,6 +18,7 @@ _VARIANTS = 4
 
 def work(number: int, command_url: str, query_url: str, seed: int, enough: Event, reports: "Queue[Report]") -> None:
     """Sends to all operations, in small batches and an order of its own, until there are enough requests."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     known = Known.planted(command_url + API, query_url + API, f"fuzz-{seed}-{number}")
     found: list[tuple[Target, Sender]] = []
     for url in (command_url, query_url):

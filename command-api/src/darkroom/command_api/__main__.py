@@ -11,6 +11,7 @@ from flask import Flask
 from darkroom.command_api.app import Parts, create_app
 from darkroom.command_api.endings import Endings
 from darkroom.command_api.readiness import failure_of, readiness_of
+from darkroom.runtime import metrics
 from darkroom.runtime.blobs import open_blobs
 from darkroom.runtime.catalogue import Catalogue
 from darkroom.runtime.eventlog.kafka import KafkaLog
@@ -56,6 +57,8 @@ def build(settings: Settings) -> Flask:
     copies = HeadCopies(blobs, settings.start_timeout_s / 2)
     heads, heads_path = _open_heads(settings.data / "command-api", job_log, endings.heard, copies)
     copier = HeadsCopier(heads, heads_path, copies, settings.heads_copy_events)
+    metrics.HEADS.set_function(heads.count)
+    metrics.HEADS_SIZE_BYTES.set_function(heads.size_bytes)
     catalogue = Catalogue(model_log)
     job_tail = Tail(job_log, heads, "jobs")
     model_tail = Tail(model_log, catalogue, "models")

@@ -12,6 +12,7 @@ from darkroom.executor.heartbeat import Heartbeats
 from darkroom.executor.models import ModelFiles
 from darkroom.executor.pool import make_pool
 from darkroom.executor.runner import Runner
+from darkroom.runtime import metrics
 from darkroom.runtime.blobs import open_blobs
 from darkroom.runtime.catalogue import Catalogue
 from darkroom.runtime.eventlog.kafka import KafkaLog, Membership
@@ -50,6 +51,8 @@ def serve(settings: Settings) -> None:
         on_folded=lambda events: follower.folded(events),
         copies=HeadCopies(blobs, settings.start_timeout_s / 2),
     )
+    metrics.HEADS.set_function(heads.count)
+    metrics.HEADS_SIZE_BYTES.set_function(heads.size_bytes)
     jobs_tail = Tail(jobs, heads, "jobs")
     runner = Runner(
         jobs,

@@ -101,10 +101,11 @@ class Tail:
     def barrier(self, partition: int, deadline: float) -> None:
         """Catches up with what the log holds now. Raises LogUnavailable or TailBehind, the latter also where the
         log ends before what was read here: it has lost events that this fold still knows."""
+        position = self.position(partition)  # before the end is asked for: afterwards it may rightly be past that
         end = self._eventlog.end_offset(partition, max(0.01, deadline - monotonic()))
         if self._failure is not None:
             raise TailBehind(f"the tail of {self._name} has stopped: {self._failure}")
-        if end < (position := self.position(partition)):
+        if end < position:
             raise TailBehind(f"partition {partition} ends at {end}, {self._name} has read it up to {position}")
         self.wait_until(partition, end, deadline)
 

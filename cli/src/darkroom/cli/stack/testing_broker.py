@@ -14,7 +14,7 @@ from darkroom.cli.stack.process import Child
 from darkroom.cli.stack.readiness import wait_ready
 from darkroom.runtime.testing_proxy import Proxy
 
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 20.0
 
 

@@ -5,11 +5,13 @@ from random import Random
 from typing import Any
 
 from darkroom.runtime.eventlog.port import Ack, Record
-from darkroom.runtime.modelcheck.machine import pause, wait
-from darkroom.runtime.modelcheck.reference import Entry, Reference
+from darkroom.runtime.modelcheck.machine import pause, premise_of_current, wait
+from darkroom.runtime.modelcheck.reference import Entry, Reference, Violation
 from darkroom.runtime.modelcheck.temper import pick
 from darkroom.schemas.errors import LogUnavailable
 from darkroom.schemas.wire import Headers
+
+_HEARD_OF = 0.1
 
 
 class Delivery:
@@ -39,15 +41,17 @@ class Delivery:
 
 
 class Flight:
-    """An append between a writer and the log: it may land later, more than once, or never."""
+    """An append between a writer and the log: it may land later, more than once, or never. `premise`: the last
+    event of its job that its writer knew of when it decided."""
 
-    def __init__(self, partition: int, key: bytes, headers: Headers) -> None:
+    def __init__(self, partition: int, key: bytes, headers: Headers, premise: str | None = None) -> None:
         self.partition = partition
         self.key = key
         self.headers = headers
+        self.premise = premise
         self.delivery = Delivery()
         self.landed: list[Entry] = []
-        self.over = False
+        self.held_until = 0
 
 
 class Broker:
@@ -71,10 +75,14 @@ class Broker:
         )
         flight.landed.append(entry)
         self.on_change(log.partition)
+        if entry.accepted and flight.premise is not None:
+            history = entry.before.last_event_id if entry.before else ""
+            if history != flight.premise:
+                raise Violation(f"decided after {flight.premise!r}, {entry.event_id} took effect after {history!r}")
         return entry
 
     def cut(self, partition: int, records: int) -> list[Entry]:
-        """The partition loses its acknowledged end. Who was reading it notices by the leader's epoch (KIP-320), in
+        """The partition gets a new leader, who lacks its acknowledged end (nothing, if `records` is 0). Who was reading it notices by the leader's epoch (KIP-320), in
         its own time; who has read nothing from it so far cannot."""
         log = self.logs[partition]
         gone = log.cut(records)
@@ -104,7 +112,7 @@ class LogOf:
         return self._broker.partitions
 
     def append(self, partition: int, key: bytes, value: bytes, headers: Headers) -> Any:
-        flight = Flight(partition, key, headers)
+        flight = Flight(partition, key, headers, premise_of_current())
         self.flights.append(flight)
         self._broker.flights.append(flight)
         return flight.delivery
@@ -158,9 +166,9 @@ class Reader:
 
     @property
     def behind(self) -> bool:
-        """Whether a poll would not come back empty."""
+        """Whether a poll would not come back empty. A new leader is heard of after a while."""
         if self.lost:
-            return True
+            return self.hurry or self._random.random() < _HEARD_OF
         return any(self.positions[log.partition] != len(log.entries) for log in self._broker.logs)
 
     def poll(self, timeout_s: float, records_max: int) -> Sequence[Record]:

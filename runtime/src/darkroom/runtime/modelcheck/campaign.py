@@ -43,10 +43,15 @@ def run_chunk(first: int, end: int, kind: Kind = ORDINARY) -> Chunk:
 
 
 def run_all(first: int, schedules: int, workers: int | None = None) -> Iterator[Chunk]:
-    """Runs seeds in spawned processes (None: one per core), a chunk at a time; chunks come back in order."""
+    """Runs seeds in spawned processes (None: one per core; 1: in this one), a chunk at a time; chunks come back in
+    order."""
     workers = workers or os.cpu_count() or 1
     end = first + schedules
     starts = iter(range(first, end, CHUNK))
+    if workers == 1:
+        for start in starts:
+            yield run_chunk(start, min(start + CHUNK, end))
+        return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
         waiting = [processes.submit(run_chunk, n, min(n + CHUNK, end)) for n in islice(starts, 2 * workers)]
         while waiting:

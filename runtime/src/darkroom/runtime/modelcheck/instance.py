@@ -3,9 +3,9 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from greenlet import GreenletExit  # type: ignore[import-untyped]  # has none
+from greenlet import GreenletExit, getcurrent  # type: ignore[import-untyped]  # has none
 
 from darkroom.runtime.eventlog.port import Record
 from darkroom.runtime.heads import HeadStore
@@ -55,9 +55,13 @@ class Instance:
         self._log = LogOf(self._world.broker, self._world.random)
         self.heads = HeadStore(self._path or ":memory:", self._log)
         self._tail = Tail(self._log, _Watched(self, self.heads), str(self))
-        self._writer = JobWriter(self._log, self._tail, self.heads, fresh_id=self._world.fresh_id)
+        self._writer = JobWriter(self._log, self._tail, self._seen_heads(self.heads), fresh_id=self._world.fresh_id)
         self._tail.start()
         self._reading = take_started()
+
+    def _seen_heads(self, heads: HeadStore) -> HeadStore:
+        """The heads as the writer sees them: between a look at the head and one at the commands the tail may fold."""
+        return cast(HeadStore, _Looked(self._world, heads))
 
     def crash(self) -> None:
         """Everything that only memory held is gone."""
@@ -187,6 +191,27 @@ class Instance:
             request.answer = refused.refusal
         except Unavailable as error:
             request.answer = error
+
+
+class _Looked:
+    def __init__(self, world: "World", heads: HeadStore) -> None:
+        self._world = world
+        self._heads = heads
+
+    def get(self, job_id: str) -> job.Head | None:
+        head = self._heads.get(job_id)
+        current = getcurrent()
+        if isinstance(current, Task):
+            current.premise = head.last_event_id if head is not None else ""
+        return head
+
+    def seen(self, job_id: str, command_id: str) -> job.Outcome | None:
+        if self._world.random.random() < 0.15:
+            pause()
+        return self._heads.seen(job_id, command_id)
+
+    def positions(self) -> Mapping[int, int]:
+        return self._heads.positions()
 
 
 class _Watched:

@@ -112,8 +112,7 @@ class Judge:
         first = self._answers.setdefault(name, entry)
         log = self._broker.logs[request.partition]
         if first is not entry and identity.keyed:
-            lost = first.offset >= log.end or log.entries[first.offset] is not first
-            if not lost and abs(entry.offset - first.offset) <= self._window:
+            if log.stands(first) and log.stands(entry) and abs(entry.offset - first.offset) <= self._window:
                 raise Violation(f"{request} was answered with offset {first.offset} before, now {entry.offset}")
             self._answers[name] = entry
 

@@ -29,6 +29,7 @@ class Task(greenlet):  # type: ignore[misc]  # untyped
         super().__init__(body)
         self.now = 0.0
         self.ready: Callable[[], bool] | None = None
+        self.premise: str | None = None
 
     @property
     def runnable(self) -> bool:
@@ -52,6 +53,12 @@ def pause() -> None:
     current = getcurrent()
     if isinstance(current, Task):
         current.parent.switch()
+
+
+def premise_of_current() -> str | None:
+    """The last event that the current task knew of when it last looked at its job's head."""
+    current = getcurrent()
+    return current.premise if isinstance(current, Task) else None
 
 
 def wait(ready: Callable[[], bool]) -> None:

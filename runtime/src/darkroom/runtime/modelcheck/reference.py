@@ -132,6 +132,10 @@ class Reference:
         self.lost += gone
         return gone
 
+    def stands(self, entry: Entry) -> bool:
+        """Whether the log still has it."""
+        return entry.offset < self.end and self.entries[entry.offset] is entry
+
     def remembered(self, key: str, command_id: str) -> Entry | None:
         """The command's first effect within the window, as the log stands."""
         for offset in self.effects.get((key, command_id), ()):

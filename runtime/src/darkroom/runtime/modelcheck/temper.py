@@ -15,12 +15,14 @@ def pick(random: Random, choices: Sequence[T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a run of schedules may contain. Each number is the share of schedules that have it. `forged`: somebody
-    appends events under the ids of others' events."""
+    """What a run of schedules may contain. Each number is the share of schedules that have it. `rough`:
+    one job, many faults, a log that is cut again and again; `forged`: somebody appends events under the ids of
+    others' events."""
 
     cuts: float = 0.2
     files: float = 0.06
     small_windows: float = 0.5
+    rough: float = 0.0
     strays: float = 0.33
     forged: float = 0.0
     files_survive_cuts: bool = False
@@ -55,19 +57,20 @@ def draw(random: Random, kind: Kind) -> Mood:
     calm = random.random() < 0.15
     files = random.random() < kind.files
     cuts = random.random() < kind.cuts and (kind.files_survive_cuts or not files)
+    rough = random.random() < kind.rough
     return Mood(
         partitions=random.choice((1, 1, 1, 2, 2, 3)),
-        jobs=random.choice((1, 2, 2, 3, 4)),
+        jobs=1 if rough else random.choice((1, 2, 2, 3, 4)),
         speeds=tuple(random.choice((1, 1, 3, 8)) for _ in range(random.choice((2, 2, 2, 3, 3, 4)))),
         steps=random.randint(30, 100),
         window=random.choice((4, 8, 16)) if random.random() < kind.small_windows else 10_000,
         files=files,
-        faults=0.0 if calm else random.choice((0.02, 0.06, 0.12)),
+        faults=0.15 if rough else 0.0 if calm else random.choice((0.02, 0.06, 0.12)),
         lost=0.0 if calm else random.choice((0.0, 0.03, 0.1)),
         duplicated=0.0 if calm else random.choice((0.0, 0.05, 0.25)),
         unacknowledged=0.0 if calm else random.choice((0.0, 0.04, 0.15)),
         crashes=random.choice((0.0, 0.5, 1.0)),
         strays=1.0 if random.random() < kind.strays else 0.0,
-        cuts=1.0 if cuts else 0.0,
+        cuts=0.0 if not cuts else 0.6 if rough else 0.25,
         forged=random.random() < kind.forged,
     )

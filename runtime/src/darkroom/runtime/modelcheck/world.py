@@ -112,7 +112,7 @@ class World:
         for instance in self.instances:
             if instance.frozen_until <= now:
                 choices += [instance] * instance.weight()
-        choices += self.broker.flights
+        choices += [flight for flight in self.broker.flights if flight.held_until <= now]
         if not choices:
             return
         chosen = pick(self.random, choices)
@@ -175,22 +175,22 @@ class World:
 
     def _fault(self) -> None:
         random, mood = self.random, self.mood
+        if random.random() < mood.cuts:
+            self._cut()
+            return
         instance = pick(random, self.instances)
         dice = random.random()
-        if dice < 0.25:
+        if dice < 0.35:
             if self.judge.live:
                 instance.deadline(pick(random, self.judge.live))
-        elif dice < 0.45:
+        elif dice < 0.6:
             if random.random() < mood.crashes:
                 self.crash(instance)
-        elif dice < 0.60:
+        elif dice < 0.8:
             instance.frozen_until = self.step + random.randint(5, 40)
             self.say(lambda: f"{instance} freezes until step {instance.frozen_until}")
-        elif dice < 0.75:
-            if random.random() < mood.strays:
-                self._stray()
-        elif random.random() < mood.cuts:
-            self._cut()
+        elif random.random() < mood.strays:
+            self._stray()
 
     def crash(self, instance: Instance) -> None:
         """The process dies: what it had in memory is gone, what it had sent may still land."""
@@ -200,12 +200,15 @@ class World:
         self.say(lambda: f"{instance} dies and will start with its heads {state}")
 
     def _cut(self) -> None:
+        """A new leader, who may not have the end of the log."""
         log = pick(self.random, self.broker.logs)
-        records = min(log.end, self.random.randint(1, 4))
-        if records:
-            self.broker.cut(log.partition, records)
-            self.count("cut")
-            self.say(lambda: f"partition {log.partition} loses its last {records}: it ends at {log.end}")
+        records = min(log.end, pick(self.random, (0, 1, 1, 2, 4)))
+        self.broker.cut(log.partition, records)
+        if self.random.random() < 0.5:
+            for flight in self.broker.flights:  # whoever sends them has to find the new leader first
+                flight.held_until = self.step + self.random.randint(0, 30)
+        self.count("cut" if records else "new leader")
+        self.say(lambda: f"partition {log.partition} has a new leader, and loses {records}: it ends at {log.end}")
 
     def _stray(self) -> None:
         """Something lands that no writer would send there."""
@@ -219,7 +222,8 @@ class World:
             self.say(lambda: f"a forged event lands under the id of {self._named(flight)}")
         elif flights and self.random.random() < 0.6:
             flight = pick(self.random, flights)
-            copy = Flight(partition, flight.key, flight.headers)  # where partition is its own: a duplicate
+            # Where the partition is its own, this is a duplicate.
+            copy = Flight(partition, flight.key, flight.headers, flight.premise)
             self.say(lambda: f"a stray copy of {self._named(flight)} lands in partition {partition}")
         else:
             copy = Flight(partition, pick(self.random, (b"", b"job-0")), [("type", b"garbage")])

@@ -13,6 +13,8 @@ from darkroom.schemas.errors import LogUnavailable
 
 _RETRY_S = 0.05
 _ASK_S_MIN = 0.01
+_TRIES = 3
+"""A broker that does not answer may be a dead one that led before: it gets a part of the time, not all of it."""
 _REPLY_S = 0.1
 """The library gives up by itself after the time-out; should it not, we do, so much later."""
 _LEADER_MOVES = {
@@ -52,23 +54,25 @@ class Asker:
         asked = TopicPartition(self._topic, partition)
         why = "no answer"
         while (left := until - monotonic()) > 0:
+            try_s = max(min(left, timeout_s / _TRIES), _ASK_S_MIN)
             try:
-                future = self._admin.list_offsets({asked: which}, request_timeout=max(left, _ASK_S_MIN))[asked]
-                offset = int(future.result(left + _REPLY_S).offset)
+                future = self._admin.list_offsets({asked: which}, request_timeout=try_s)[asked]
+                offset = int(future.result(try_s + _REPLY_S).offset)
                 if offset >= 0:  # below, so the library tells that the broker did not answer
                     return offset
             except FutureTimeout:
-                break
+                pass
             except KafkaException as error:
                 why = str(error)
                 if error.args[0].code() not in _LEADER_MOVES:
                     break
-                self._look_again(until)
+            self._look_again(min(try_s, until - monotonic()))
             threading.Event().wait(min(_RETRY_S, max(0.0, until - monotonic())))
         raise LogUnavailable(f"how far partition {partition} reaches was not told within {timeout_s:g} s: {why}")
 
-    def _look_again(self, until: float) -> None:
-        """Has the library forget what it knew of the leaders: by itself it would ask under the old epoch for
-        as long as it keeps that, and be turned away each time (the broker was started again, so the epoch rose)."""
+    def _look_again(self, timeout_s: float) -> None:
+        """Has the library forget what it knew of the leaders. By itself it would go on, for as long as it keeps that,
+        to ask a broker that is dead while another leads (no answer), or under the epoch of before a broker was
+        started again (turned away each time)."""
         with suppress(KafkaException):
-            self._admin.list_topics(self._topic, timeout=max(_ASK_S_MIN, until - monotonic()))
+            self._admin.list_topics(self._topic, timeout=max(_ASK_S_MIN, timeout_s))

@@ -14,6 +14,8 @@ from darkroom.runtime.eventlog.port import Record
 from darkroom.schemas.errors import LogUnavailable
 
 _POINT_READERS_MAX = 4
+_LOOK_S = 0.5
+"""How old `ends` may be."""
 _POINT_READS = {"fetch.wait.max.ms": 1, "queued.min.messages": 1, "fetch.queue.backoff.ms": 0}
 """For readers of single records: a fetch under way beyond the record, or a pause after it because one message is
 queued, would hold up the next record's fetch by its whole wait."""
@@ -42,9 +44,13 @@ class KafkaReader:
             for p, offset in positions.items()
         ]
         consumer.assign(self._assigned)
+        self._ends: dict[int, int] = {}
+        self._look_at = 0.0
 
     def poll(self, timeout_s: float, records_max: int) -> Sequence[Record]:
         first = self._consumer.poll(timeout_s)
+        if monotonic() >= self._look_at:
+            self._look()
         if first is None:
             return []
         # poll, then take what is there: consume(n, timeout) would wait for n messages or the whole timeout.
@@ -52,12 +58,18 @@ class KafkaReader:
         return [record for message in (first, *rest) if (record := _record_of(message)) is not None]
 
     def ends(self) -> Mapping[int, int]:
+        return self._ends
+
+    def _look(self) -> None:
+        """What the consumer has heard of the ends. Not in `ends`: a consumer takes one caller at a time, and
+        one that polls without a pause lets nobody else in, for minutes."""
         ends = {}
         for assigned in self._assigned:
             low_and_high = self._consumer.get_watermark_offsets(assigned, cached=True)
             if low_and_high and low_and_high[1] >= 0:
                 ends[assigned.partition] = low_and_high[1]
-        return ends
+        self._ends = ends
+        self._look_at = monotonic() + _LOOK_S
 
     def close(self) -> None:
         self._consumer.close()
