@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/hostile_uploads.py [--rounds 3] [--seconds 20] [--clients 10] [--tree FOLDER]
 
 Starts a broker and a command API of its own on free ports, and stops them. Rounds of quiet and of attack take
-turns. Small commands (create by digest, cancel, delete) come at a fixed rate over a few connections, each timed from
-when it was due, so that a stall is counted in full. `--tree` takes the service's code from another checkout, to compare.
+turns. Small commands (create by digest, cancel, delete) come at a fixed rate over a few connections, each timed
+from when it was due, so that a stall is counted in full. `--tree` takes the service's code from another checkout.
 """
 
 import argparse

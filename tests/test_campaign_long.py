@@ -1,7 +1,9 @@
 """The campaign with faults, in small: APIs, executors and brokers die and freeze; the checker judges each round."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from uuid import uuid4
 
 import pytest
@@ -12,8 +14,13 @@ from campaign.faults import KINDS, schedule
 from campaign.fleet import Fleet
 from campaign.rounds import Campaign
 
+from darkroom.runtime.eventlog.kafka import KafkaLog
+from darkroom.schemas.errors import LogUnavailable
+
 ROUNDS = 3
 FAULTS = 5
+ELECTED_S = 60.0
+"""Brokers are declared dead after six seconds; the rest is for a busy machine."""
 
 
 @pytest.mark.long
@@ -34,6 +41,26 @@ def test_no_answer_is_wrong_whatever_dies(replicas: int, seconds: float, tmp_pat
         finally:
             campaign.close()
     finally:
+        fleet.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_dead_leader_is_not_asked_for_ever(tmp_path: Path) -> None:
+    """While it stays dead: what it led is asked of the broker that leads now."""
+    fleet = Fleet(tmp_path / "fleet", f"leader-{uuid4().hex[:12]}", replicas=3, apis=1, executors=0)
+    log = KafkaLog(fleet.settings.kafka, fleet.settings.topic_jobs)
+    try:
+        ends = [log.end_offset(partition, 10.0) for partition in range(log.partitions)]
+        fleet.leader(0).kill()
+        until = monotonic() + ELECTED_S
+        told: list[int] = []
+        while told != ends:
+            assert monotonic() < until, "the end of some partition is not told"
+            with suppress(LogUnavailable):
+                told = [log.end_offset(partition, 2.0) for partition in range(log.partitions)]
+    finally:
+        log.close(2.0)
         fleet.close()
 
 

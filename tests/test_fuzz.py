@@ -72,12 +72,15 @@ def test_every_answer_is_in_the_document(
 
 
 @pytest.mark.parametrize("service", ["command_url", "query_url"])
-def test_the_boundaries_of_every_parameter(stack: Stack, darkroom: Callable[..., str], service: str) -> None:
+def test_the_boundaries_of_every_parameter(
+    stack: Stack, darkroom: Callable[..., str], service: str, tmp_path: Path
+) -> None:
     """Schemathesis's own table of boundary values, missing parts, other methods and media types."""
     program = Path(sys.executable).with_name("schemathesis")
     options = ("--phases", "coverage", "--seed", "11", "--no-color")
     done = subprocess.run(
         [program, "--config-file", BOUNDARIES, "run", f"{getattr(stack, service)}{API}/openapi.json", *options],
+        cwd=tmp_path,  # it leaves files of its own
         capture_output=True,
         text=True,
         timeout=110,

@@ -413,7 +413,7 @@ def check_full(world: World) -> list[str]:
 
 
 def test_no_room_left_at_the_service(world: World) -> None:
-    """The heads file cannot grow: the process says why, answers 503 and ends, for its supervisor to start it anew."""
+    """Its files cannot grow: it says 503 and ends, for its supervisor to start it anew; nothing is false."""
     service = world.start()
     try:
         soon(lambda: world.create(service=service), 202)

@@ -1,11 +1,11 @@
-"""A broker that lost records it had acknowledged, and then went on: those who had read them must notice.
+"""A log that lost records it had acknowledged, and then went on: those who had read them must notice.
 
-The loss is real: the broker is stopped, the end of a segment is cut off on its disk, and it is started again.
+The broker's loss is real: it is killed, the end of a segment is cut off on its disk, and it is started again.
 """
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
@@ -13,8 +13,13 @@ import pytest
 
 from darkroom.cli.stack.testing_broker import OwnBroker, own_broker
 from darkroom.runtime.eventlog.kafka import KafkaLog, TopicSpec, ensure_topics
+from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.eventlog.port import Reader, Record
+from darkroom.runtime.heads import HeadStore
+from darkroom.runtime.headsfold import Mark
+from darkroom.runtime.testing_writer import WriterInstance, append_chain
 from darkroom.schemas.errors import LogUnavailable
+from darkroom.schemas.testing import QUEUED
 
 TIMEOUT_S = 30.0
 
@@ -112,3 +117,63 @@ def test_readers_of_lost_records_notice_and_others_go_on(world: World) -> None:
     for reader in (running, later, healthy):
         reader.close()
     log.close(TIMEOUT_S)
+
+
+def _heads_known(path: Path, log: MemoryLog) -> set[str]:
+    """Which of the jobs a, b and c are known from the file alone, before anything is read from the log."""
+    heads = HeadStore(path, log)
+    found = {job for job in "abc" if heads.get(job) is not None}
+    heads.close()
+    return found
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> tuple[Path, MemoryLog]:
+    """A heads file that knows the jobs a and b, at offsets 0 and 1, and its log."""
+    path, log = tmp_path / "heads.sqlite", MemoryLog(1)
+    for name in "ab":
+        append_chain(log, name, QUEUED)
+    with WriterInstance(log, path) as instance:
+        instance.caught_up()
+    assert _heads_known(path, log) == {"a", "b"}
+    return path, log
+
+
+def test_heads_of_lost_events_are_not_used(kept: tuple[Path, MemoryLog]) -> None:
+    path, log = kept
+    log.cut(0, 1)
+    append_chain(log, "c", QUEUED)
+    append_chain(log, "d", QUEUED)
+    assert _heads_known(path, log) == set()
+    with WriterInstance(log, path) as instance:  # a new file, filled from the log
+        instance.caught_up()
+    assert _heads_known(path, log) == {"a", "c"}
+
+
+def test_heads_are_used_where_only_later_events_were_lost(kept: tuple[Path, MemoryLog]) -> None:
+    path, log = kept
+    append_chain(log, "c", QUEUED)
+    log.cut(0, 2)
+    append_chain(log, "d", QUEUED)
+    assert _heads_known(path, log) == {"a", "b"}
+
+
+def test_a_backup_in_place_of_the_log_is_noticed_by_the_event_alone(kept: tuple[Path, MemoryLog]) -> None:
+    """Its leader epochs begin again where the backup was taken."""
+    path, log = kept
+    log.cut(0, 1)
+    append_chain(log, "c", QUEUED)
+    last = log.read_one(0, 1, TIMEOUT_S)
+    log._records[0][1] = replace(last, leader_epoch=log.read_one(0, 0, TIMEOUT_S).leader_epoch)
+    assert _heads_known(path, log) == set()
+
+
+def test_the_same_record_put_back_above_another_past_is_noticed_by_the_epoch(kept: tuple[Path, MemoryLog]) -> None:
+    """A producer's retry can do that: same record, same offset, but what stood before it is gone."""
+    path, log = kept
+    last = log.read_one(0, 1, TIMEOUT_S)
+    log.cut(0, 0)
+    append_chain(log, "c", QUEUED)
+    log.append(0, last.key or b"", last.value or b"", last.headers)
+    assert Mark.of(log.read_one(0, 1, TIMEOUT_S)).id == Mark.of(last).id
+    assert _heads_known(path, log) == set()

@@ -1,26 +1,17 @@
 """The log in memory and the log on a real Kafka pass one conformance suite; and what Kafka alone has to do."""
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from darkroom.cli.stack.jars import class_path
-from darkroom.cli.stack.kafka import Broker, Cluster
-from darkroom.cli.stack.ports import free_port
-from darkroom.cli.stack.process import Child
-from darkroom.cli.stack.readiness import wait_ready
 from darkroom.runtime.eventlog.conformance import CLOSING, SCENARIOS
 from darkroom.runtime.eventlog.kafka import PASSING, TRUTH, KafkaLog, TopicSpec, ensure_topics
 from darkroom.runtime.eventlog.memory import MemoryLog
-from darkroom.runtime.eventlog.port import Ack, EventLog, Record
+from darkroom.runtime.eventlog.port import EventLog
 from darkroom.schemas.errors import LogUnavailable
 
 NOBODY = "127.0.0.1:1"  # a port where no broker listens
@@ -112,61 +103,10 @@ def test_without_a_broker_everything_says_so_within_its_deadline() -> None:
     assert monotonic() - began < 5
 
 
-@pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[tuple[str, Child]]:
-    """A broker that a test may freeze: bootstrap servers, and its process."""
-    broker = Broker(1, free_port(), free_port(), tmp_path / "kafka")
-    cluster = Cluster([broker], class_path(), quick=True)
-    cluster.format(tmp_path)
-    child = Child("kafka", cluster.argv(broker), tmp_path / "kafka.log")
-    try:
-        wait_ready(child, lambda: cluster.probe(broker), 60.0)
-        yield cluster.bootstrap, child
-    finally:
-        child.kill()
-
-
-def test_a_frozen_broker_is_told_within_the_deadlines_and_used_again_once_it_thaws(
-    own_broker: tuple[str, Child],
-) -> None:
-    bootstrap, child = own_broker
-    ensure_topics(bootstrap, [TopicSpec("jobs", 1, 1)], 30.0)
-    log = KafkaLog(bootstrap, "jobs", delivery_timeout_s=1.0)
-    first = until(lambda: appended(log))  # a broker that has just started may let the first one wait
-    reader = log.follow({0: first.offset + 1})
-
-    os.kill(child.pid, signal.SIGSTOP)
-    began = monotonic()
-    under_way = log.append(0, b"key", b"lost or late", [])
-    for call in (lambda: log.end_offset(0, 0.3), lambda: log.first_offset(0, 0.3), lambda: log.read_one(0, 0, 0.3)):
-        with pytest.raises(LogUnavailable):
-            call()
-    with pytest.raises(LogUnavailable, match="acknowledge"):
-        under_way.result(10)
-    assert list(reader.poll(0.1, 10)) == []
-    assert monotonic() - began < 5
-
-    os.kill(child.pid, signal.SIGCONT)
-    ack = until(lambda: appended(log))
-    assert log.read_one(0, ack.offset, 10).value == b"again"
-    found: list[Record] = []
-    until(lambda: found.extend(reader.poll(0.3, 10)) or (found and found[-1].offset >= ack.offset))
-    assert [r.offset for r in found] == list(range(first.offset + 1, found[-1].offset + 1))
-    reader.close()
-    log.close(5.0)
-
-
-def appended(log: KafkaLog) -> Ack | None:
-    try:
-        return log.append(0, b"key", b"again", []).result(10)
-    except LogUnavailable:
-        return None
-
-
-def until(attempt: Callable[[], Any]) -> Any:
-    """The first result that is true, within 20 s. Each attempt waits by itself."""
-    deadline = monotonic() + 20
-    while monotonic() < deadline:
-        if found := attempt():
-            return found
-    raise AssertionError("nothing came in time")
+def test_a_topic_that_may_forget_is_refused(kafka: str, unique_name: str) -> None:
+    """A truth that is deleted after a week would lose what was accepted; another difference is only logged."""
+    forgetful = dict(TRUTH) | {"retention.ms": "604800000"}
+    ensure_topics(kafka, [TopicSpec(unique_name, 1, 1, forgetful)], 30.0)
+    with pytest.raises(ValueError, match="retention.ms=604800000 instead of -1"):
+        ensure_topics(kafka, [TopicSpec(unique_name, 1, 1, TRUTH)], 30.0)
+    ensure_topics(kafka, [TopicSpec(unique_name, 1, 1, PASSING)], 30.0)

@@ -271,6 +271,23 @@ def test_the_window_depends_on_the_log_alone_not_on_how_it_arrived(
         assert known == list(range(max(0, following - 3), following)), f"after {start + together}"
 
 
+def test_the_window_moves_with_events_that_count_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Void ones and foreign ones take no place among the remembered commands, but they do take an offset."""
+    monkeypatch.setattr(headsfold, "REMEMBERED_OFFSETS", 3)
+    log = MemoryLog(1)
+    store = HeadStore(":memory:", log)
+    append_event(log, "job-1", QUEUED, 1, "", command_id="create")
+    known = []
+    for number in range(4):
+        store.apply(records(log, dict(store.positions())))
+        known.append(store.seen("job-1", "create") is not None)
+        if number % 2:
+            log.append(0, b"job-1", b"garbage", [])
+        else:
+            append_event(log, "job-1", job.Cancelled(1), 2, "not-the-last-event")
+    assert known == [True, True, True, False]
+
+
 def test_an_id_that_is_known_twice_within_the_window_is_found_again_after_the_first_has_left_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -252,7 +252,7 @@ def test_a_second_process_that_finds_no_lock_file_keeps_out(world: World) -> Non
 
 def pages_changed(world: World) -> list[tuple[int, bytes]]:
     """What the next checkpoint will write into the file, in order."""
-    frames, _ = world.store._file._frames()
+    frames = world.store._file._frames()
     wal = wal_of(world.path).read_bytes()
     return sorted((page, wal[offset : offset + PAGE_SIZE_BYTES]) for page, offset in frames.items())
 
@@ -358,3 +358,14 @@ def test_anything_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     world.check()
     world.store.close()
     world.truth.close()
+
+
+def test_pages_that_are_taken_and_given_back_at_once_are_in_the_sum(world: World) -> None:
+    file = world.store._file
+    with file.transaction():
+        file.db.execute("UPDATE heads SET tenant = ? WHERE job = 'job-1'", ("x" * 40_000,))
+        file.db.execute("UPDATE heads SET tenant = 'default' WHERE job = 'job-1'")
+    before = file.seal[2]
+    file.checkpoint()
+    assert file.seal[2] > before
+    assert file._content == headsfile._content_of(file._main_fd)

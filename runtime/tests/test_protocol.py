@@ -71,7 +71,7 @@ FINDS = {
     "heads_from_a_foreign_partition": Find(400, "where the log says", Kind(cuts=0, files=0, strays=1)),
     "no_barrier": Find(30, "was refused"),
     "the_barrier_asks_the_own_position": Find(30, "was refused"),
-    "a_stopped_tail_still_answers": Find(250, "was refused", CUT),
+    "a_stopped_tail_still_answers": Find(400, "was refused", CUT),
     "two_events_per_command": Find(200, "took effect at offset"),
     "accepted_at_the_acknowledgement": Find(30, "was answered 202"),
     "the_answer_is_what_was_produced": Find(30, "was answered 202"),

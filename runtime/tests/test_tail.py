@@ -117,6 +117,9 @@ class Failing:
     def positions(self) -> Mapping[int, int]:
         return {0: 0}
 
+    def epochs(self) -> Mapping[int, int]:
+        return {}
+
     def apply(self, records: Sequence[Record]) -> Sequence[Verdict]:
         raise OSError("the disk is full")
 

@@ -28,7 +28,7 @@ from darkroom.runtime.settings import Settings
 from darkroom.runtime.testing import World, settings_for
 
 BUNDLED = Path(__file__).resolve().parents[2] / "models" / "bundled"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 12.0
 _ASK_TIMEOUT_S = 2.0
 _KILLED_LINE = b"SIGKILL"

@@ -53,7 +53,7 @@ def build(settings: Settings) -> Flask:
         connect_timeout_s=settings.start_timeout_s,
     )
     blobs = open_blobs(settings)
-    endings = Endings(max(1, settings.http_threads // 2), stopping)
+    endings = Endings(max(1, settings.http_threads // 4), stopping)
     copies = HeadCopies(blobs, settings.start_timeout_s / 2)
     heads, heads_path = _open_heads(settings.data / "command-api", job_log, endings.heard, copies)
     copier = HeadsCopier(heads, heads_path, copies, settings.heads_copy_events)

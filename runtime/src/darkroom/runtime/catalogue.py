@@ -28,6 +28,9 @@ class Catalogue:
     def positions(self) -> Mapping[int, int]:
         return dict(self._positions)
 
+    def epochs(self) -> Mapping[int, int]:
+        return {}  # it begins at the first record of all
+
     def get(self, name: str) -> ModelHead:
         """The head of a model name; an empty one if it was never registered."""
         with self._lock:

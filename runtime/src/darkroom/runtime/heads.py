@@ -59,13 +59,14 @@ class HeadStore:
         self._closed = False
         try:
             self._file = open_file(path, self.stamp, log, copies)
-            found = self._file.db.execute("SELECT partition, next_offset, heads FROM positions").fetchall()
+            found = self._file.db.execute(rows.SELECT_POSITIONS).fetchall()
             self._file.check()
         except BaseException:
             self._unlock_file()
             raise
-        self._positions: dict[int, int] = {partition: next_offset for partition, next_offset, _ in found}
-        self._counts: dict[int, int] = {partition: count for partition, _, count in found}
+        self._positions: dict[int, int] = {partition: next_offset for partition, next_offset, *_ in found}
+        self._counts: dict[int, int] = {partition: count for partition, _, count, *_ in found}
+        self._epochs: dict[int, int] = {partition: epoch for partition, _, _, epoch, _ in found}
         if self._file_lock is not None:
             # SQLite checkpoints when it is closed, as at an exit without our own close: it must be our checkpoint.
             atexit.register(self.close)
@@ -73,6 +74,10 @@ class HeadStore:
     def positions(self) -> Mapping[int, int]:
         """The offset of the next record of each partition."""
         return dict(self._positions)
+
+    def epochs(self) -> Mapping[int, int]:
+        """The leader epoch of the record before each position that the file was opened with; -1: unknown."""
+        return dict(self._epochs)
 
     def get(self, job_id: str) -> Head | None:
         """The head of a job, or None if no accepted event of it was read so far. Raises HeadsFileLost."""

@@ -181,20 +181,17 @@ class HeadsFile:
         if self._path is None:
             return
         self.check()
-        frames, pages = self._frames()
+        frames = self._frames()
         if not frames:
             return
         content = self._content
         pages_before = self._main_seal[2] // PAGE_SIZE_BYTES
-        for page in frames.keys() | set(range(pages_before + 1, pages + 1)):
+        for page, offset in frames.items():
             if page == _STAMP_PAGE:
                 continue
             if page <= pages_before:
                 content ^= _hash(page, os.pread(self._main_fd, PAGE_SIZE_BYTES, (page - 1) * PAGE_SIZE_BYTES))
-            offset = frames.get(page)
-            # A page that was taken and given back within one transaction is never written: a hole in the file.
-            new = os.pread(self._wal_fd, PAGE_SIZE_BYTES, offset) if offset else bytes(PAGE_SIZE_BYTES)
-            content ^= _hash(page, new)
+            content ^= _hash(page, os.pread(self._wal_fd, PAGE_SIZE_BYTES, offset))
         self.check()
         self.db.execute("UPDATE stamp SET content = ?", (_sum_bytes(content),))
         self._wal_seal = sealed_again(self._wal, self._wal_seal)
@@ -232,7 +229,9 @@ class HeadsFile:
         (page,) = self.db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'stamp'").fetchone()
         assert page == _STAMP_PAGE
         self.db.execute("INSERT INTO stamp VALUES (?, ?, ?, ?, 0)", (*astuple(stamp), _sum_bytes(0)))
-        self.db.executemany("INSERT INTO positions VALUES (?, 0, 0)", [(p,) for p in range(stamp.partitions)])
+        self.db.executemany(
+            "INSERT INTO positions VALUES (?, 0, 0, -1, '')", [(p,) for p in range(stamp.partitions)]
+        )
 
     def _verified(self) -> bool:
         ((claimed,),) = self.db.execute("SELECT content FROM stamp")
@@ -245,23 +244,21 @@ class HeadsFile:
         self.check()
         return bool(_sum_bytes(self._content) == claimed)
 
-    def _frames(self) -> tuple[dict[int, int], int]:
-        """Where in the -wal the newest committed content of each page stands, and the pages of the database.
+    def _frames(self) -> dict[int, int]:
+        """Where in the -wal the newest committed content of each page stands.
 
         The -wal is emptied by every checkpoint, so all of it belongs to the present one; what follows the last
         commit was left there by a process that was killed.
         """
         committed: dict[int, int] = {}
         under_way: dict[int, int] = {}
-        pages = 0
         for start in range(_WAL_HEADER_BYTES, self._wal_seal[2] - _FRAME_BYTES + 1, _FRAME_BYTES):
             page, pages_after_commit = unpack_from(">II", os.pread(self._wal_fd, 8, start))
             under_way[page] = start + _FRAME_HEADER_BYTES
             if pages_after_commit:
                 committed |= under_way
                 under_way.clear()
-                pages = pages_after_commit
-        return committed, pages
+        return committed
 
     def _seal_both(self) -> None:
         assert self._path is not None

@@ -19,6 +19,23 @@ REMEMBERED_OFFSETS = 10_000
 the head. A change of this number is a change of the fold."""
 
 
+_ID_SIZE_BYTES_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The record before a position: its leader epoch, and its `id` header ("" without one). What stands at the same
+    offset in another history of the log has another epoch or, where a backup was put in its place, another id."""
+
+    epoch: int = -1
+    id: str = ""
+
+    @classmethod
+    def of(cls, record: Record) -> "Mark":
+        found = next((value for name, value in record.headers if name == "id"), b"")
+        return cls(record.leader_epoch, found[:_ID_SIZE_BYTES_MAX].decode("utf-8", "replace"))
+
+
 @dataclass(frozen=True, slots=True)
 class Folded:
     """One accepted event and the head after it, for those who act on the log (the executor)."""
@@ -36,6 +53,7 @@ class Piece:
         self.verdicts: list[Verdict] = []
         self.folded: list[Folded] = []
         self.moved: dict[int, int] = {}
+        self._last: dict[int, Record] = {}
         self._before: dict[str, Head | None] = {}
         self._after: dict[str, Head] = {}
         self._commands: list[tuple[Any, ...]] = []
@@ -49,6 +67,7 @@ class Piece:
         """The next record. Changes nothing in the file. Raises sqlite3.Error."""
         partition, offset = record.partition, record.offset
         self.moved[partition] = offset + 1
+        self._last[partition] = record
         try:
             guard = read_guard(record.key, record.headers)
         except Undecodable:
@@ -89,9 +108,10 @@ class Piece:
             db.executemany(rows.UPDATE_HEAD, updates)
         if self._commands:
             db.executemany(rows.INSERT_COMMAND, self._commands)
+        marks = {p: Mark.of(record) for p, record in self._last.items()}
         db.executemany(
-            "UPDATE positions SET next_offset = ?, heads = ? WHERE partition = ?",
-            [(next_offset, counts[p], p) for p, next_offset in self.moved.items()],
+            rows.MOVE_POSITION,
+            [(next_offset, counts[p], marks[p].epoch, marks[p].id, p) for p, next_offset in self.moved.items()],
         )
 
     def _head(self, key: str, db: sqlite3.Connection) -> Head | None:

@@ -4,13 +4,15 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from darkroom.runtime import headsrows as rows
 from darkroom.runtime.eventlog.port import EventLog
 from darkroom.runtime.headsfile import HeadsFile, Stamp
+from darkroom.runtime.headsfold import Mark
 from darkroom.runtime.headsrows import FOLD_VERSION
 from darkroom.runtime.headsseal import HeadsFileLost
 from darkroom.schemas.errors import StoreUnavailable
@@ -77,11 +79,14 @@ def _usable(path: Path, stamp: Stamp, log: EventLog, *, from_elsewhere: bool = F
         return None
     usable = None
     try:
-        positions = dict(file.db.execute("SELECT partition, next_offset FROM positions").fetchall())
+        found = file.db.execute(rows.SELECT_POSITIONS).fetchall()
+        positions = {partition: next_offset for partition, next_offset, *_ in found}
         if set(positions) != set(range(log.partitions)):
             _log.warning("the heads file %s has other partitions than the log", path)
         elif any(offset > log.end_offset(p, _LOG_TIMEOUT_S) for p, offset in positions.items()):
             _log.warning("the heads file %s knows more than the log holds", path)
+        elif (lost := _lost(found, log)) is not None:
+            _log.warning("the heads file %s knows records that partition %d has lost", path, lost)
         elif from_elsewhere and file.db.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
             _log.warning("the heads file %s is damaged", path)
         else:
@@ -94,3 +99,15 @@ def _usable(path: Path, stamp: Stamp, log: EventLog, *, from_elsewhere: bool = F
                 file.checkpoint()  # so that it stays usable where only the log could not be asked
             file.close()
     return usable
+
+
+def _lost(positions: Iterable[tuple[int, int, int, int, str]], log: EventLog) -> int | None:
+    """The first partition in which another record stands before the position than the one that was folded: the log
+    has lost its end and gone on, and heads of lost events would let this instance accept what all others find void.
+    Raises LogUnavailable."""
+    for partition, next_offset, _, epoch, event_id in positions:
+        if next_offset > 0:
+            found = Mark.of(log.read_one(partition, next_offset - 1, _LOG_TIMEOUT_S))
+            if found != Mark(epoch, event_id):
+                return partition
+    return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from darkroom.schemas.job import Head, Status
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Raise it whenever `job.evolve`, the layout below or the window of commands changes: older files are rebuilt."""
 
 LAYOUT = """
@@ -17,7 +17,10 @@ CREATE TABLE stamp (
     topic_id TEXT NOT NULL, partitions INTEGER NOT NULL, fold_version INTEGER NOT NULL,
     content BLOB NOT NULL, openings INTEGER NOT NULL
 );
-CREATE TABLE positions (partition INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL, heads INTEGER NOT NULL);
+CREATE TABLE positions (
+    partition INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL, heads INTEGER NOT NULL,
+    last_epoch INTEGER NOT NULL, last_id TEXT NOT NULL
+);
 CREATE TABLE heads (
     job BLOB PRIMARY KEY, partition INTEGER NOT NULL, tenant TEXT NOT NULL, version INTEGER NOT NULL,
     last_event_id BLOB NOT NULL, status INTEGER NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL,
@@ -32,12 +35,15 @@ CREATE TABLE commands (
 CREATE INDEX by_command ON commands (command_id);
 """
 """`stamp` comes first and has one row, so that it fills page 2 alone. `commands` is a ring per partition: a slot is
-taken again once its command has left the window, and nothing needs to be swept."""
+taken again once its command has left the window, and nothing needs to be swept. `last_epoch` and `last_id` name the
+record before `next_offset`: by them a log is noticed that has lost it."""
 
 HEAD_COLUMNS = (
     "tenant, version, last_event_id, status, run, attempt, create_command_id, create_hash, origin_offset, "
     "request_offset, last_offset"
 )
+SELECT_POSITIONS = "SELECT partition, next_offset, heads, last_epoch, last_id FROM positions"
+MOVE_POSITION = "UPDATE positions SET next_offset = ?, heads = ?, last_epoch = ?, last_id = ? WHERE partition = ?"
 SELECT_HEAD = f"SELECT {HEAD_COLUMNS} FROM heads WHERE job = ?"
 SELECT_ACTIVE = (
     f"SELECT job, {HEAD_COLUMNS} FROM heads "

@@ -28,6 +28,10 @@ class Fold(Protocol):
     def positions(self) -> Mapping[int, int]:
         """The offset of the next record of each partition."""
 
+    def epochs(self) -> Mapping[int, int]:
+        """The leader epoch of the record before each position at the start, where it is known: with it the log
+        tells whether it has lost that record since."""
+
     def apply(self, records: Sequence[Record]) -> Sequence[Verdict]:
         """Folds records in order and remembers the positions after them, in one step."""
 
@@ -117,7 +121,7 @@ class Tail:
 
     def _run(self) -> None:
         try:
-            reader = self._reader = self._eventlog.follow(self._fold.positions())
+            reader = self._reader = self._eventlog.follow(self._fold.positions(), self._fold.epochs())
             try:
                 while not self._stopping.is_set():
                     records = reader.poll(_POLL_S, BATCH_RECORDS_MAX)

@@ -3,13 +3,30 @@
 import logging
 import re
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, BinaryIO
 
 import orjson
 import structlog
 import uuid_utils
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class _Unfailing:
+    """Loses what cannot be written: a full disk under the log must not turn an answer into an error."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        with suppress(OSError):
+            return self._stream.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def configure_logging(style: str, service: str) -> None:
@@ -52,7 +69,7 @@ def configure_logging(style: str, service: str) -> None:
             structlog.processors.JSONRenderer(orjson.dumps, default=repr) if style == "json" else renderer,
         ],
         logger_factory=(
-            structlog.BytesLoggerFactory(sys.stderr.buffer)
+            structlog.BytesLoggerFactory(_Unfailing(sys.stderr.buffer))  # type: ignore[arg-type]
             if style == "json"
             else structlog.PrintLoggerFactory(sys.stderr)
         ),

@@ -66,6 +66,9 @@ class HeldBack:
     def positions(self) -> Mapping[int, int]:
         return self._fold.positions()
 
+    def epochs(self) -> Mapping[int, int]:
+        return self._fold.epochs()
+
     def apply(self, records: Sequence[Record]) -> Sequence[Verdict]:
         if not self._gate.wait(TIMEOUT_S):
             raise TimeoutError("nobody opened the gate")

@@ -82,8 +82,9 @@ class Broker:
         return entry
 
     def cut(self, partition: int, records: int) -> list[Entry]:
-        """The partition gets a new leader, who lacks its acknowledged end (nothing, if `records` is 0). Who was reading it notices by the leader's epoch (KIP-320), in
-        its own time; who has read nothing from it so far cannot."""
+        """The partition gets a new leader, who lacks its acknowledged end (nothing, if `records` is 0). Who was
+        reading what is lost notices by the leader's epoch (KIP-320), in its own time; who has read nothing from the
+        partition so far, and came without an epoch, cannot."""
         log = self.logs[partition]
         gone = log.cut(records)
         self.epochs[partition] += 1

@@ -60,7 +60,7 @@ class Instance:
         self._reading = take_started()
 
     def _seen_heads(self, heads: HeadStore) -> HeadStore:
-        """The heads as the writer sees them: between a look at the head and one at the commands the tail may fold."""
+        """The heads as the writer sees them: the tail may fold between a look at a head and one at the commands."""
         return cast(HeadStore, _Looked(self._world, heads))
 
     def crash(self) -> None:
@@ -226,6 +226,9 @@ class _Watched:
 
     def positions(self) -> Mapping[int, int]:
         return self._fold.positions()
+
+    def epochs(self) -> Mapping[int, int]:
+        return self._fold.epochs()
 
     def apply(self, records: Sequence[Record]) -> Sequence[Verdict]:
         world = self._instance._world

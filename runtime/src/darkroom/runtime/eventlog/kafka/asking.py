@@ -71,8 +71,8 @@ class Asker:
         raise LogUnavailable(f"how far partition {partition} reaches was not told within {timeout_s:g} s: {why}")
 
     def _look_again(self, timeout_s: float) -> None:
-        """Has the library forget what it knew of the leaders. By itself it would go on, for as long as it keeps that,
-        to ask a broker that is dead while another leads (no answer), or under the epoch of before a broker was
-        started again (turned away each time)."""
+        """Has the library forget what it knew of the leaders. By itself it would go on, for as long as it keeps
+        that, to ask a broker that is dead while another leads (no answer), or under the epoch of before a broker
+        was started again (turned away each time)."""
         with suppress(KafkaException):
             self._admin.list_topics(self._topic, timeout=max(_ASK_S_MIN, timeout_s))

@@ -7,10 +7,13 @@ from confluent_kafka import Consumer
 
 from darkroom.runtime.eventlog.kafka.asking import Asker
 from darkroom.runtime.eventlog.kafka.client import consumer_config
+from darkroom.runtime.eventlog.kafka.identity import IdentityWatch
+from darkroom.runtime.eventlog.kafka.known import Known
 from darkroom.runtime.eventlog.kafka.producing import QUEUE_RECORDS_MAX, Appender
 from darkroom.runtime.eventlog.kafka.reading import KafkaReader, PointReaders
 from darkroom.runtime.eventlog.kafka.topics import look_up
 from darkroom.runtime.eventlog.port import Ack, Reader, Record
+from darkroom.schemas.errors import LogUnavailable
 from darkroom.schemas.wire import Headers
 
 
@@ -31,7 +34,9 @@ class KafkaLog:
         self._bootstrap = bootstrap
         self.topic = topic
         self._topic_id, self._partitions = look_up(bootstrap, topic, connect_timeout_s)
-        self._appender = Appender(bootstrap, topic, delivery_timeout_s, queue_records_max)
+        self._known = Known(topic)
+        self._watch = IdentityWatch(bootstrap, topic, self._topic_id, self._known)
+        self._appender = Appender(bootstrap, topic, self._known, delivery_timeout_s, queue_records_max)
         self._asker = Asker(bootstrap, topic)
         self._points = PointReaders(bootstrap, topic)
 
@@ -47,7 +52,12 @@ class KafkaLog:
         return self._appender.append(partition, key, value, headers)
 
     def end_offset(self, partition: int, timeout_s: float) -> int:
-        return self._asker.end(partition, timeout_s)
+        self._known.check()
+        known = self._known.end(partition)
+        end = self._asker.end(partition, timeout_s)
+        if end < known:  # a leader that is cut off tells an old end; a barrier on it would prove nothing
+            raise LogUnavailable(f"partition {partition} is said to end at {end}, but it reached up to {known}")
+        return end
 
     def first_offset(self, partition: int, timeout_s: float) -> int:
         return self._asker.first(partition, timeout_s)
@@ -56,8 +66,11 @@ class KafkaLog:
         return self._points.read(partition, offset, timeout_s)
 
     def follow(self, positions: Mapping[int, int], epochs: Mapping[int, int] | None = None) -> Reader:
-        return KafkaReader(Consumer(consumer_config(self._bootstrap)), self.topic, positions, epochs or {})
+        self._watch.start()
+        consumer = Consumer(consumer_config(self._bootstrap))
+        return KafkaReader(consumer, self.topic, self._known, positions, epochs or {})
 
     def close(self, timeout_s: float) -> None:
         self._appender.close(timeout_s)
+        self._watch.close(timeout_s)
         self._points.close()

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from darkroom.runtime.eventlog.kafka.client import client_config, log
+from darkroom.runtime.eventlog.kafka.known import Known
 from darkroom.runtime.eventlog.port import Ack
 from darkroom.schemas.errors import LogUnavailable
 from darkroom.schemas.wire import Headers
@@ -18,9 +19,12 @@ _RECORD_SIZE_BYTES_MAX = 1_000_000
 class Appender:
     """Appends records to one topic. Thread-safe. The producer is made at the first append."""
 
-    def __init__(self, bootstrap: str, topic: str, delivery_timeout_s: float, queue_records_max: int) -> None:
+    def __init__(
+        self, bootstrap: str, topic: str, known: Known, delivery_timeout_s: float, queue_records_max: int
+    ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
+        self._known = known
         self._delivery_timeout_s = delivery_timeout_s
         self._queue_records_max = queue_records_max
         self._producer: Producer | None = None
@@ -30,6 +34,8 @@ class Appender:
 
     def append(self, partition: int, key: bytes, value: bytes, headers: Headers) -> Future[Ack]:
         """As EventLog.append."""
+        self._known.check()
+        known_before = self._known.end(partition)
         future: Future[Ack] = Future()
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -39,7 +45,15 @@ class Appender:
                 future.set_exception(LogUnavailable(f"the broker did not acknowledge the event: {error}"))
                 return
             offset = message.offset()
-            future.set_result(Ack(partition, offset if offset is not None and offset >= 0 else None))
+            if offset is None or offset < 0:
+                future.set_result(Ack(partition, None))
+                return
+            try:
+                self._known.landed(partition, offset, known_before)
+            except LogUnavailable as lost:
+                future.set_exception(lost)
+            else:
+                future.set_result(Ack(partition, offset))
 
         producer = self._started()
         try:

@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from darkroom.runtime.eventlog.kafka.client import consumer_config, log, silent
+from darkroom.runtime.eventlog.kafka.known import Known
 from darkroom.runtime.eventlog.port import Record
 from darkroom.schemas.errors import LogUnavailable
 
@@ -33,8 +34,14 @@ class KafkaReader:
     """A Reader (see port.py) over a consumer of its own."""
 
     def __init__(
-        self, consumer: Consumer, topic: str, positions: Mapping[int, int], epochs: Mapping[int, int]
+        self,
+        consumer: Consumer,
+        topic: str,
+        known: Known,
+        positions: Mapping[int, int],
+        epochs: Mapping[int, int],
     ) -> None:
+        self._known = known
         self._consumer = consumer
         # With the epoch, the client asks the leader whether the log was cut before the position (KIP-320).
         self._assigned = [
@@ -48,6 +55,7 @@ class KafkaReader:
         self._look_at = 0.0
 
     def poll(self, timeout_s: float, records_max: int) -> Sequence[Record]:
+        self._known.check()
         first = self._consumer.poll(timeout_s)
         if monotonic() >= self._look_at:
             self._look()
@@ -55,7 +63,10 @@ class KafkaReader:
             return []
         # poll, then take what is there: consume(n, timeout) would wait for n messages or the whole timeout.
         rest = self._consumer.consume(records_max - 1, 0) if records_max > 1 else []
-        return [record for message in (first, *rest) if (record := _record_of(message)) is not None]
+        records = [record for message in (first, *rest) if (record := _record_of(message)) is not None]
+        for partition, offset in {record.partition: record.offset for record in records}.items():
+            self._known.reached(partition, offset)
+        return records
 
     def ends(self) -> Mapping[int, int]:
         return self._ends
