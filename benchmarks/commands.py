@@ -17,6 +17,7 @@ from time import monotonic
 
 from command_path import report
 from command_path.cases import Case, Figure
+from command_path.measured import Measured
 from command_path.stage import stage
 
 CONNECTIONS = (1, 16, 64)
@@ -29,19 +30,23 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def told(case: Case, at: str, found: Measured) -> None:
+    """Shows how it goes, and what must not be overlooked."""
+    refused = f", {found.refused} REFUSED" if found.refused else ""
+    say(f"  {case.name} at {at}: {found.rate:.0f}/s, p50 {found.p50_ms:.1f} ms{refused}")
+
+
 def play(cases: list[Case], seconds: float, open_seconds: float) -> dict[tuple[str, int], Figure]:
     """One round, in an order of its own. Cases that are compared follow each other: the machine drifts."""
     figures = {}
     for connections in random.sample(CONNECTIONS, len(CONNECTIONS)):
         for case in random.sample(cases, len(cases)):
             figure = figures[case.name, connections] = case.run(connections, seconds)
-            say(
-                f"  {case.name} at {connections}: {figure.measured.rate:.0f}/s, p50 {figure.measured.p50_ms:.1f} ms"
-            )
+            told(case, str(connections), figure.measured)
     for case in random.sample(cases, len(cases)):
         if case.open_argv:
             figure = figures[case.name, 0] = case.run_open(RATE, open_seconds)
-            say(f"  {case.name} at {RATE:.0f}/s: p50 {figure.measured.p50_ms:.1f} ms")
+            told(case, f"{RATE:.0f}/s", figure.measured)
     return figures
 
 

@@ -239,9 +239,9 @@ def measure(kind: str, folder: Path, _: int) -> dict[str, Any]:
     """Lookups, then updates, in a fresh process."""
     keys, chance = keys_of(folder), random.Random(2)
     unknown = [new_id() for _ in range(20_000)]
-    before, begun = memory(), perf_counter()
+    before, begun = memory(), process_time()
     store = KINDS[kind](folder)
-    result: dict[str, Any] = {"open_s": round(perf_counter() - begun, 3)}
+    result: dict[str, Any] = {"open_cpu_s": round(process_time() - begun, 3)}
     for _ in range(LOOKUPS):
         store.get(chance.choice(keys))
     after = memory()
@@ -281,19 +281,19 @@ def copy(_: str, folder: Path, size: int) -> dict[str, Any]:
     log: Any = EndlessLog()
     path = folder / "heads.sqlite"
     store = HeadStore(path, log)
-    begun = perf_counter()
+    begun = process_time()
     name = HeadsCopier(store, path, copies, 1).turn()
-    made_s = perf_counter() - begun
+    made_s = process_time() - begun
     store.close()
-    begun = perf_counter()
+    begun = process_time()
     other = HeadStore(folder / "elsewhere" / "heads.sqlite", log, copies=copies)
-    started_s = perf_counter() - begun
+    started_s = process_time() - begun
     assert other.count() == store.count() > size - PARTITIONS
     other.close()
     packed = next((folder / "blobs").rglob(str(name).rpartition("/")[2])).stat().st_size
     return {
-        "copy_s": round(made_s, 2),
-        "start_from_copy_s": round(started_s, 2),
+        "copy_cpu_s": round(made_s, 2),
+        "start_from_copy_cpu_s": round(started_s, 2),
         "ratio": round(packed / path.stat().st_size, 2),
     }
 

@@ -33,6 +33,7 @@ class Connection:
     sock: socket.socket
     due_s: float = 0.0
     received: bytes = b""
+    refused: bool = False
 
     def send(self, request: bytes, due_s: float) -> None:
         self.due_s = due_s
@@ -40,7 +41,7 @@ class Connection:
         self.sock.sendall(request)
 
     def answered(self) -> bool:
-        """Reads what there is. True once the answer is whole; raises LoadError if it is no 202."""
+        """Reads what there is. True once the answer is whole. Raises LoadError if it is neither 202 nor 503."""
         data = self.sock.recv(65536)
         if not data:
             raise LoadError("the server closed a connection")
@@ -51,18 +52,21 @@ class Connection:
         at = head.lower().index(b"\r\ncontent-length:") + 17
         if len(body) < int(head[at : at + 8].split(b"\r", 1)[0]):
             return False
-        if not head.startswith(b"HTTP/1.1 202 "):
+        self.refused = head.startswith(b"HTTP/1.1 503 ")
+        if not self.refused and not head.startswith(b"HTTP/1.1 202 "):
             raise LoadError(f"not a 202: {self.received[:600]!r}")
         return True
 
 
 @dataclass
 class Load:
-    """The connections to one server, and the latencies in seconds of what was answered."""
+    """The connections to one server, the latencies in seconds of what was accepted, and how many were refused for
+    lack of room (503), which is an honest answer but no accepted command."""
 
     request: bytes
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     latencies_s: list[float] = field(default_factory=list)
+    refused: int = 0
 
     def connect(self, port: int, count: int) -> list[Connection]:
         made = []
@@ -79,7 +83,10 @@ class Load:
         for key, _ in self.selector.select(timeout_s):
             connection: Connection = key.data
             if connection.answered():
-                self.latencies_s.append(perf_counter() - connection.due_s)
+                if connection.refused:
+                    self.refused += 1
+                else:
+                    self.latencies_s.append(perf_counter() - connection.due_s)
                 done.append(connection)
         return done
 
@@ -106,7 +113,7 @@ class Load:
         idle = deque(self.connect(port, connections))
         count, sent = int(rate * seconds), 0
         begun = perf_counter() + 0.01
-        while len(self.latencies_s) < count:
+        while len(self.latencies_s) + self.refused < count:
             now = perf_counter()
             while sent < count and idle and begun + sent / rate <= now:
                 # The connection used last: as few as possible, and those warm.
@@ -126,7 +133,7 @@ def main() -> None:
         load.closed(int(port), int(connections), float(seconds))
     else:
         load.open(int(port), int(connections), float(seconds), float(sys.argv[6]))
-    Measured.of(load.latencies_s, perf_counter() - begun, process_time() - cpu_begun).tell()
+    Measured.of(load.latencies_s, perf_counter() - begun, process_time() - cpu_begun, load.refused).tell()
 
 
 if __name__ == "__main__":

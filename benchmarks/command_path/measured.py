@@ -8,19 +8,21 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`count` commands answered in `took_s`; `cpu_s` is the client's own; p50 and p99 in milliseconds."""
+    """`count` commands accepted in `took_s`; `cpu_s` is the client's own; p50 and p99 in milliseconds. `refused`:
+    answered with 503, and counted nowhere else."""
 
     count: int
     took_s: float
     cpu_s: float
     p50_ms: float
     p99_ms: float
+    refused: int = 0
 
     @classmethod
-    def of(cls, latencies_s: Sequence[float], took_s: float, cpu_s: float) -> "Measured":
+    def of(cls, latencies_s: Sequence[float], took_s: float, cpu_s: float, refused: int = 0) -> "Measured":
         ms = sorted(s * 1000 for s in latencies_s)
         count = len(ms)
-        return cls(count, took_s, cpu_s, ms[count // 2], ms[min(count - 1, int(count * 0.99))])
+        return cls(count, took_s, cpu_s, ms[count // 2], ms[min(count - 1, int(count * 0.99))], refused)
 
     @property
     def rate(self) -> float:

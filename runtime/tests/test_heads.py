@@ -1,5 +1,6 @@
 """The heads file: folding, restarts, files that cannot be used, the window of commands, and a kill -9."""
 
+import itertools
 import os
 import signal
 import sqlite3
@@ -14,7 +15,7 @@ from hypothesis.strategies import binary, characters, one_of, uuids
 from hypothesis.strategies import text as text_of
 from obstore.store import MemoryStore
 
-from darkroom.runtime import headsfold, headsopen, headsrows
+from darkroom.runtime import headsfold, headsopen, headsrows, testing_writer
 from darkroom.runtime.blobs import BlobStore
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.eventlog.port import Record
@@ -397,12 +398,15 @@ def test_after_its_close_a_store_tells_nothing_and_is_not_failed(tmp_path: Path)
 
 
 LEFT_OPEN = """
-import sys
+import itertools, sys
 from pathlib import Path
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime.heads import HeadStore
+from darkroom.runtime import testing_writer
 from darkroom.runtime.testing_writer import append_chain
 from darkroom.schemas.testing import QUEUED
+numbers = itertools.count()
+testing_writer.new_id = lambda: f"id-{next(numbers)}"
 log = MemoryLog(1)
 store = HeadStore(Path(sys.argv[1]), log)
 append_chain(log, "job-1", QUEUED)
@@ -411,6 +415,14 @@ raise SystemExit("a bug elsewhere")
 """
 
 
+@pytest.fixture
+def same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is made again here, and must be the one that the other process had."""
+    numbers = itertools.count()
+    monkeypatch.setattr(testing_writer, "new_id", lambda: f"id-{next(numbers)}")
+
+
+@pytest.mark.usefixtures("same_ids")
 def test_a_process_that_ends_without_closing_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "heads.sqlite"
     ended = subprocess.run([sys.executable, "-c", LEFT_OPEN, str(path)], capture_output=True, timeout=60)
@@ -423,13 +435,16 @@ def test_a_process_that_ends_without_closing_leaves_a_whole_file(tmp_path: Path)
 
 
 FOLD_FOREVER = """
-import sys
+import itertools, sys
 from pathlib import Path
 from darkroom.runtime.eventlog.memory import MemoryLog
 from darkroom.runtime import headsfile
 from darkroom.runtime.heads import HeadStore
+from darkroom.runtime import testing_writer
 from darkroom.runtime.testing_writer import append_chain
 from darkroom.schemas.testing import QUEUED, STARTED, SUCCEEDED
+numbers = itertools.count()
+testing_writer.new_id = lambda: f"id-{next(numbers)}"
 headsfile.WAL_SIZE_BYTES_DUE = 200_000  # a checkpoint every few jobs
 log = MemoryLog(1)
 store = HeadStore(Path(sys.argv[1]), log)
@@ -445,6 +460,7 @@ while True:
 """
 
 
+@pytest.mark.usefixtures("same_ids")
 def test_after_a_kill_9_heads_and_positions_are_those_of_one_moment(tmp_path: Path) -> None:
     path = tmp_path / "heads.sqlite"
     with subprocess.Popen(

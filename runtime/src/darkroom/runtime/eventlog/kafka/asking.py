@@ -13,8 +13,9 @@ from darkroom.schemas.errors import LogUnavailable
 
 _RETRY_S = 0.05
 _ASK_S_MIN = 0.01
-_TRIES = 3
-"""A broker that does not answer may be a dead one that led before: it gets a part of the time, not all of it."""
+_FIRST_TRY = 0.25
+"""Of the time, the part after which no answer is taken to mean that another broker may lead by now. The second try
+gets all that is left: a broker that is only slow is not asked in vain again and again."""
 _REPLY_S = 0.1
 """The library gives up by itself after the time-out; should it not, we do, so much later."""
 _LEADER_MOVES = {
@@ -52,9 +53,9 @@ class Asker:
     def _ask(self, partition: int, which: OffsetSpec, timeout_s: float) -> int:
         until = monotonic() + timeout_s
         asked = TopicPartition(self._topic, partition)
-        why = "no answer"
+        why, try_s = "no answer", timeout_s * _FIRST_TRY
         while (left := until - monotonic()) > 0:
-            try_s = max(min(left, timeout_s / _TRIES), _ASK_S_MIN)
+            try_s = max(min(left, try_s), _ASK_S_MIN)
             try:
                 future = self._admin.list_offsets({asked: which}, request_timeout=try_s)[asked]
                 offset = int(future.result(try_s + _REPLY_S).offset)
@@ -66,7 +67,8 @@ class Asker:
                 why = str(error)
                 if error.args[0].code() not in _LEADER_MOVES:
                     break
-            self._look_again(min(try_s, until - monotonic()))
+            self._look_again(min(timeout_s * _FIRST_TRY, until - monotonic()))
+            try_s = timeout_s
             threading.Event().wait(min(_RETRY_S, max(0.0, until - monotonic())))
         raise LogUnavailable(f"how far partition {partition} reaches was not told within {timeout_s:g} s: {why}")
 
