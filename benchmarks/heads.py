@@ -53,6 +53,9 @@ class EndlessLog:
     def end_offset(self, partition: int, timeout_s: float) -> int:
         return 10**15
 
+    def read_one(self, partition: int, offset: int, timeout_s: float) -> Record:
+        return Record(partition, offset, None, None, [], 0)  # as the filled files have it
+
 
 def head_at(offset: int) -> Head:
     create_hash = os.urandom(32).hex()

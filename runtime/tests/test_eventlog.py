@@ -107,6 +107,6 @@ def test_a_topic_that_may_forget_is_refused(kafka: str, unique_name: str) -> Non
     """A truth that is deleted after a week would lose what was accepted; another difference is only logged."""
     forgetful = dict(TRUTH) | {"retention.ms": "604800000"}
     ensure_topics(kafka, [TopicSpec(unique_name, 1, 1, forgetful)], 30.0)
-    with pytest.raises(ValueError, match="retention.ms=604800000 instead of -1"):
+    with pytest.raises(ValueError, match=r"retention\.ms=604800000 instead of -1"):
         ensure_topics(kafka, [TopicSpec(unique_name, 1, 1, TRUTH)], 30.0)
     ensure_topics(kafka, [TopicSpec(unique_name, 1, 1, PASSING)], 30.0)

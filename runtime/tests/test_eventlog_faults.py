@@ -205,9 +205,9 @@ def test_a_broker_restored_from_a_backup_makes_a_producer_fail_for_good(tmp_path
         own.start()
         with pytest.raises(LogUnavailable):
             log.append(0, b"key", b"on top of what was lost", []).result(20)
-        with pytest.raises(LogUnavailable, match="not the log that it was"):  # the next producer's lands lower
-            for _ in range(5):
-                log.append(0, b"key", b"again", []).result(20)
+        assert appended(log) is None  # the next producer's event lands where another one stood
+        with pytest.raises(LogUnavailable, match="not the log that it was"):
+            log.append(0, b"key", b"again", [])
         log.close(1.0)
 
 

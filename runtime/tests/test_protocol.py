@@ -25,6 +25,7 @@ FAULTS_OF_THE_WORLD = ["void", "duplicate", "stray", "crash", "cut", "tail stopp
 CALM = Kind(cuts=0, files=0)
 CUT = Kind(cuts=1, files=0, rough=1)
 KEPT = Kind(cuts=0, files=1)
+CUT_AND_KEPT = Kind(cuts=1, files=1, rough=1)
 FORGETFUL = Kind(cuts=0, files=0, small_windows=1)
 FORGED = Kind(cuts=0, files=0, strays=1, forged=1)
 
@@ -87,6 +88,10 @@ FINDS = {
     "if_match_comes_before_the_repetition": Find(400, "was refused as 'version"),
     "heads_kept_without_their_position": Find(250, "where the log says", KEPT),
     "a_position_kept_without_its_heads": Find(30, "where the log says"),
+    "a_kept_file_is_believed_whatever_the_log_lost": Find(
+        120, "where the log says|knows|was answered", CUT_AND_KEPT
+    ),
+    "the_reader_starts_without_an_epoch": Find(300, "where the log says|knows|was answered", CUT_AND_KEPT),
     "the_position_is_told_before_the_heads": Find(200, "was refused"),
 }
 

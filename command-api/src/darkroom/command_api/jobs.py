@@ -59,7 +59,7 @@ class JobCommands:
                 raise
             spec = _NEVER_USED
         command = job.Create(spec, body["labels"], body["execute"])
-        return self._execute(job_id, command, identity, caller)
+        return self._execute(job_id, command, identity, caller, new_job=not known_id)
 
     def run(self, job_id: str, body: Mapping[str, Any], caller: Caller) -> Accepted:
         """Executes a job again; what `body` leaves out stays as the job was created."""
@@ -104,11 +104,13 @@ class JobCommands:
             return None
         return self.endings.wait(job_id, run, self.writer.heads.get, wait_s)
 
-    def _execute(self, job_id: str, command: job.Command, identity: job.Identity, caller: Caller) -> Accepted:
+    def _execute(
+        self, job_id: str, command: job.Command, identity: job.Identity, caller: Caller, *, new_job: bool = False
+    ) -> Accepted:
         # A fresh deadline: pictures may have taken longer to decode than the log may take to answer.
         deadline = monotonic() + self.deadline_s
         context = caller.context(job_id, identity.command_id)
-        return self.writer.execute(job_id, command, identity, context, deadline)
+        return self.writer.execute(job_id, command, identity, context, deadline, new_job=new_job)
 
     def _created(self, job_id: str, offset: int, deadline: float) -> job.Created:
         """What the job was created with, read from its first event."""

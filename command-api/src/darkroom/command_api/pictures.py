@@ -59,9 +59,7 @@ def take(
     found: list[Media] = []
     for item in inputs:
         if found and monotonic() > until:
-            raise Unavailable(
-                "The pictures take too long to decode in one request. Upload them one by one."
-            )
+            raise Unavailable("The pictures take too long to decode in one request. Upload them one by one.")
         found.append(_take(door, item))
     check_sizes(found, size_bytes_max)
     return tuple(found)

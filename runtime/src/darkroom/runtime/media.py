@@ -8,7 +8,8 @@ that those bytes were decoded whole, which a second look at the header could not
 the same store has none, so it cannot be passed off as a picture.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from time import monotonic
 
 import orjson
 
@@ -17,6 +18,26 @@ from darkroom.runtime.decoding.decoder import PictureDecoder
 from darkroom.runtime.decoding.formats import sniff
 from darkroom.schemas.errors import BadMedia, BlobMissing
 from darkroom.schemas.job import Media
+
+_REMEMBERED_S = 10.0
+_REMEMBERED_MAX = 4096
+
+
+class _FoundLately:
+    """Pictures that were found in the last ten seconds. What stands under a digest never changes; only that it is
+    still there may, and a sweep leaves what was named within a day."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[float, Media]] = {}
+
+    def get(self, digest: str) -> Media | None:
+        until_s, media = self._found.get(digest, (0.0, None))
+        return media if monotonic() < until_s else None
+
+    def put(self, media: Media) -> None:
+        if len(self._found) >= _REMEMBERED_MAX:
+            self._found = {}
+        self._found[media.digest] = (monotonic() + _REMEMBERED_S, media)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +48,7 @@ class MediaDoor:
     size_bytes_max: int
     pixels_max: int
     decoder: PictureDecoder
+    _lately: _FoundLately = field(default_factory=_FoundLately, init=False, compare=False)
 
     def keep(self, data: bytes) -> Media:
         """Checks a picture and keeps it. Raises BadMedia, StoreUnavailable, Unavailable."""
@@ -41,6 +63,8 @@ class MediaDoor:
     def find(self, digest: str) -> Media | None:
         """A picture that was kept before; None if there is none (anything else in the store is none). Raises
         StoreUnavailable, and BadMedia if today's limits refuse it."""
+        if (lately := self._lately.get(digest)) is not None:
+            return lately
         try:
             media = Media(**orjson.loads(self.blobs.get_note(digest)))
         except (BlobMissing, ValueError):  # ValueError: what was given is no digest
@@ -49,6 +73,7 @@ class MediaDoor:
             return None
         if media.width_px * media.height_px > self.pixels_max:
             raise BadMedia("picture-too-large", f"A picture may have at most {self.pixels_max} pixels.")
+        self._lately.put(media)
         return media
 
     def inspect(self, data: bytes) -> Media:

@@ -77,21 +77,33 @@ class JobWriter(Writer):
         self.heads = heads
 
     def execute(
-        self, job_id: str, command: job.Command, identity: Identity, context: Context, deadline: float
+        self,
+        job_id: str,
+        command: job.Command,
+        identity: Identity,
+        context: Context,
+        deadline: float,
+        *,
+        new_job: bool = False,
     ) -> Accepted:
         """Lets a command take effect, once. `outcome` of the result is a job.Outcome. `deadline` is on the
         monotonic clock. Raises Refused, LogUnavailable, TailBehind."""
-        return self._take(self.steps(job_id, command, identity), job_id, context, deadline)
+        return self._take(self.steps(job_id, command, identity, new_job=new_job), job_id, context, deadline)
 
-    def steps(self, job_id: str, command: job.Command, identity: Identity) -> Steps:
-        """The steps that let a command take effect: pure, but for the heads that the own tail has folded."""
-        fresh = not identity.keyed  # its id was made for this request: at first, nobody can have seen it
+    def steps(self, job_id: str, command: job.Command, identity: Identity, *, new_job: bool = False) -> Steps:
+        """The steps that let a command take effect: pure, but for the heads that the own tail has folded.
+
+        What was made for this request alone cannot be known yet, and is not looked up before the first try: its
+        command id, unless it comes from a key, and its job id, if it is a `new_job`. (Were that wrong, the event
+        would be void, and the second try would look.)
+        """
+        first = True
 
         def decide() -> Append | Accepted | Refusal:
-            nonlocal fresh
-            head = self.heads.get(job_id)
-            seen = None if fresh else self.heads.seen(job_id, identity.command_id)
-            fresh = False
+            nonlocal first
+            head = None if first and new_job else self.heads.get(job_id)
+            seen = None if first and not identity.keyed else self.heads.seen(job_id, identity.command_id)
+            first = False
             decision = job.decide(head, command, identity, seen)
             if isinstance(decision, Refusal):
                 return decision

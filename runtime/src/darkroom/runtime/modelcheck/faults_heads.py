@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from darkroom.runtime import headsfold
+from darkroom.runtime import headsfold, headsopen
 from darkroom.runtime.heads import HeadStore
 from darkroom.runtime.modelcheck.planting import change, fault
 from darkroom.runtime.protocol import Accepted, Steps
@@ -139,3 +139,16 @@ def the_position_is_told_before_the_heads(stack: ExitStack) -> None:
         advance(self, records)
 
     change(stack, Tail, "advance", early)
+
+
+@fault
+def a_kept_file_is_believed_whatever_the_log_lost(stack: ExitStack) -> None:
+    """Only its positions are compared with the log's ends, which may have grown beyond them again."""
+    change(stack, headsopen, "_lost", lambda positions, log: None)
+    change(stack, HeadStore, "epochs", lambda self: {})
+
+
+@fault
+def the_reader_starts_without_an_epoch(stack: ExitStack) -> None:
+    """The log is cut between the look at the file and the first record that is read."""
+    change(stack, HeadStore, "epochs", lambda self: {})

@@ -25,7 +25,6 @@ class Kind:
     rough: float = 0.0
     strays: float = 0.33
     forged: float = 0.0
-    files_survive_cuts: bool = False
 
 
 ORDINARY = Kind()
@@ -56,7 +55,7 @@ def draw(random: Random, kind: Kind) -> Mood:
     """The schedule that a seed stands for."""
     calm = random.random() < 0.15
     files = random.random() < kind.files
-    cuts = random.random() < kind.cuts and (kind.files_survive_cuts or not files)
+    cuts = random.random() < kind.cuts
     rough = random.random() < kind.rough
     return Mood(
         partitions=random.choice((1, 1, 1, 2, 2, 3)),
