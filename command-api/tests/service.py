@@ -38,7 +38,7 @@ class Service:
             )
         self.client = httpx.Client(base_url=self.url + "/api/v1/inference", timeout=20)
 
-    def wait_ready(self, timeout_s: float = 40) -> None:
+    def wait_ready(self, timeout_s: float = 90) -> None:
         until = monotonic() + timeout_s
         while True:
             assert self.process.poll() is None, self.log.read_text()

@@ -14,6 +14,8 @@ from time import monotonic
 import orjson
 import pytest
 
+from darkroom.runtime.http.gate import places_of
+
 SCRIPT = Path(__file__).with_name("tiny_service.py")
 JOBS = "/api/v1/inference"
 
@@ -192,13 +194,19 @@ def test_clients_that_stop_half_way_do_not_hold_the_threads(short, half):
         for client in clients:
             client.sendall(half)
         begun = monotonic()
+        refused = 0
         assert short.talk(_LIVE)[0] == 200
         assert monotonic() - begun < 4
         if half and half is not _LIVE:
             for client in clients:
                 received = _all_of(client)
+                if b" 503 " in received.split(b"\r\n")[0]:  # it found no place at the gate
+                    assert b"urn:darkroom:problem:too-busy" in received
+                    refused += 1
+                    continue
                 assert b" 408 " in received.split(b"\r\n")[0]
                 assert b"urn:darkroom:problem:request-timeout" in received
+            assert refused <= _THREADS - places_of(_THREADS)
 
 
 def _all_of(connection: socket.socket) -> bytes:

@@ -91,7 +91,7 @@ FINDS = {
     "a_kept_file_is_believed_whatever_the_log_lost": Find(
         120, "where the log says|knows|was answered", CUT_AND_KEPT
     ),
-    "the_reader_starts_without_an_epoch": Find(300, "where the log says|knows|was answered", CUT_AND_KEPT),
+    "the_reader_starts_without_an_epoch": Find(400, "where the log says|knows|was answered", CUT_AND_KEPT),
     "the_position_is_told_before_the_heads": Find(200, "was refused"),
 }
 

@@ -17,6 +17,7 @@ from darkroom.schemas.errors import LogUnavailable
 _POLL_S = 0.05
 _BATCH_RECORDS = 2_000
 _ASK_TIMEOUT_S = 5.0
+_ELECTED_TIMEOUT_S = 40.0
 _DATA = ("labels", "execute", "parameters")
 
 
@@ -59,8 +60,8 @@ class Observer:
             return deepcopy(self._fold.stories.get(job_id, Story(job_id)))
 
     def ends(self) -> Mapping[int, int]:
-        """The end offset of each partition. Raises LogUnavailable."""
-        return {p: self._log.end_offset(p, _ASK_TIMEOUT_S) for p in range(self.partitions)}
+        """The end offset of each partition; waits for leaders that are being elected. Raises LogUnavailable."""
+        return {p: self._log.end_offset(p, _ELECTED_TIMEOUT_S) for p in range(self.partitions)}
 
     def read_again(self, begin: Mapping[int, int]) -> tuple[list[LogRecord], list[str]]:
         """The log as it stands now, from `begin` on, with the times at which each record was first seen; and what

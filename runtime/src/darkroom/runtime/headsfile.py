@@ -9,7 +9,7 @@ leaves the kernel's time behind, an exchange another inode or another seal, so i
 seals of both files, and is called *after* whatever was read and *before* it is given out or committed. SQLite
 itself is told to write only when told: no automatic checkpoint, no spilled pages, no shared -shm (exclusive
 locking mode). What is left is a foreign write that begins and ends within one of our own commits or checkpoints
-(some tenths to some ten milliseconds), and that one shows at the next start:
+(some tenths to some ten milliseconds): in the file itself it shows at the next start, in the -wal it may not.
 
 **At the start: the content.** The file holds the sum (XOR) of a hash of each of its pages, but for the one page
 that holds the sum. It is brought forward with each checkpoint, from the old and the new content of the pages

@@ -118,6 +118,7 @@ class Instance:
             request.done = True
             self._world.judge.ends(request)
             return
+        request.after_stop = self._tail.failure is not None
         self._tasks[Task(lambda: self._answer(request, looks_first))] = request
 
     def weight(self) -> int:
@@ -131,6 +132,7 @@ class Instance:
         if self.heads is None:
             self.start()
             self._world.say(lambda: f"{self} starts at {dict(self._tail._positions)}")
+            self._world.after_start(self)
             return True
         if self._dies_at is not None and self._world.step >= self._dies_at:
             self._world.crash(self)
@@ -168,13 +170,13 @@ class Instance:
                     raise self._tail.failure or AssertionError("the tail has ended without a reason")
                 self._world.count("tail stopped")
                 self._world.say(lambda: f"{self}: {self._tail.failure}")
-                self._dies_at = self._world.step + self._world.random.randrange(8)
+                self._dies_at = self._world.step + self._world.random.randrange(25)
             return
         if task.dead:
             request = self._tasks.pop(task)
             request.done = True
             self._world.say(lambda: f"{self} answers {request}: {request.answer}")
-            blind = self._log.reader is not None and self._log.reader.lost and self._tail.failure is None
+            blind = self._log.reader is not None and self._log.reader.lost and not request.after_stop
             self._world.judge.answered(request, excused=blind)
             self._world.clients.told(request)
 

@@ -14,7 +14,8 @@ from darkroom.schemas.chain import partition_of
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A client's (or an executor's) request. `reasons`: every refusal that was true since it was made."""
+    """A client's (or an executor's) request. `reasons`: every refusal that was true since it was made.
+    `after_stop`: it was made when its instance's tail had already stopped."""
 
     job_id: str
     command: job.Command
@@ -25,6 +26,7 @@ class Request:
     reasons: set[str] = field(default_factory=set)
     answer: Accepted | job.Refusal | Exception | None = None
     done: bool = False
+    after_stop: bool = False
 
     def __str__(self) -> str:
         kind, identity = type(self.command).__name__, self.identity
@@ -54,7 +56,8 @@ class Judge:
         self.counts["no answer"] += 1
 
     def answered(self, request: Request, *, excused: bool) -> None:
-        """The request has its answer. `excused`: its instance reads a log whose end is lost, and does not know."""
+        """The request has its answer. `excused`: its instance was reading a log whose end is lost, and did
+        not know when it was asked."""
         self.live.remove(request)
         match request.answer:
             case Accepted() as accepted:

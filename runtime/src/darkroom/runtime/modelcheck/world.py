@@ -199,6 +199,12 @@ class World:
         state = instance.restart_state()
         self.say(lambda: f"{instance} dies and will start with its heads {state}")
 
+    def after_start(self, instance: Instance) -> None:
+        """The worst moment to lose the end of the log: a kept file was found to fit it, and nothing is read yet."""
+        if self.step < self.mood.steps and self.random.random() < self.mood.cuts / 2:
+            instance.frozen_until = self.step + self.random.randint(0, 30)
+            self._cut()
+
     def _cut(self) -> None:
         """A new leader, who may not have the end of the log."""
         log = pick(self.random, self.broker.logs)
