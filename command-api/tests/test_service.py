@@ -1,9 +1,7 @@
 """The command API as a process, on a real broker and a folder of blobs."""
 
 import signal
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
@@ -89,27 +87,47 @@ def test_two_instances_on_one_log(services, environment):
     assert again.end(signal.SIGINT) == 0
 
 
-def test_a_stopped_tail_ends_the_process(environment, tmp_path):
-    """Its heads cannot be kept any more: it says 503 and ends, so that its supervisor starts it anew."""
+def _overwritten(heads: Path, old: bytes) -> None:
+    heads.write_bytes(old)  # in place: the file that the process has open
+
+
+def _deleted(heads: Path, old: bytes) -> None:
+    heads.unlink()
+
+
+@pytest.mark.parametrize("harm", [_overwritten, _deleted])
+def test_heads_that_were_harmed_end_the_process_and_are_made_again(environment, tmp_path, harm):
+    """It says 503, never anything false, and ends, so that its supervisor starts it anew."""
+    heads = tmp_path / "command-api" / "heads-0.sqlite"
     service = Service(environment, free_port(), tmp_path / "log")
+    again = None
     try:
         service.wait_ready()
+        old = heads.read_bytes()
         registered = service.client.put(
             "/models/m/versions/1", data={"description": DESCRIPTION}, files={"file": ("m.tflite", TFLITE)}
         )
         assert registered.status_code == 202, registered.text
         digest = service.client.post("/media", content=PNG).json()["digest"]
-        with closing(sqlite3.connect(tmp_path / "command-api" / "heads-0.sqlite", timeout=10)) as heads:
-            heads.execute(
-                "CREATE TRIGGER full BEFORE INSERT ON heads BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
-            )
-            heads.commit()
-        answer = service.client.post("/jobs", json={"model": "m", "inputs": [{"media": digest}]})
-        assert (answer.status_code, answer.json()["type"]) == (503, "urn:darkroom:problem:tail-behind")
+        body, key = {"model": "m", "inputs": [{"media": digest}]}, {"Idempotency-Key": "kept"}
+        first = service.client.post("/jobs", json=body, headers=key)
+        assert first.status_code == 202, first.text
+
+        harm(heads, old)
+        answer = service.client.post(f"/jobs/{first.json()['id']}/cancel")
+        assert answer.status_code == 503, answer.text
+        assert answer.headers["Retry-After"]
         assert service.process.wait(15) > 0
-        assert "a tail has stopped: disk is full" in service.log.read_text()
+        assert "heads-0.sqlite" in service.log.read_text()
+
+        again = Service(environment, free_port(), tmp_path / "again.log")
+        again.wait_ready()
+        assert again.client.post("/jobs", json=body, headers=key).json() == first.json()
+        cancelled = again.client.post(f"/jobs/{first.json()['id']}/cancel")
+        assert (cancelled.status_code, cancelled.json()["version"]) == (202, 2)
     finally:
-        service.end(signal.SIGKILL)
+        for started in filter(None, (service, again)):
+            started.end(signal.SIGKILL)
 
 
 def test_no_broker(tmp_path):

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from PIL import Image
 
 from campaign.client import MODEL
+from darkroom.cli.stack.errors import StackError
 from darkroom.cli.stack.jars import class_path
 from darkroom.cli.stack.kafka import Broker, Cluster
 from darkroom.cli.stack.ports import free_port
@@ -30,6 +31,7 @@ from darkroom.runtime.testing import World, settings_for
 BUNDLED = Path(__file__).resolve().parents[2] / "models" / "bundled"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 12.0
+_STARTS_MAX = 4
 _ASK_TIMEOUT_S = 2.0
 _KILLED_LINE = b"SIGKILL"
 
@@ -52,9 +54,20 @@ class Part:
         self.armed = bool(more)
 
     def wait_ready(self) -> None:
-        """Raises StackError."""
-        assert self.child is not None
-        wait_ready(self.child, self.probe, START_TIMEOUT_S)
+        """Raises StackError. What ends instead is started again a few times, as a supervisor would: an API that
+        cannot learn how far the log reaches ends, for a new start."""
+        for _ in range(_STARTS_MAX):
+            assert self.child is not None
+            try:
+                wait_ready(self.child, self.probe, START_TIMEOUT_S)
+            except StackError:
+                if self.running():
+                    raise
+                self.kill()
+                self.start()
+            else:
+                return
+        raise StackError(f"{self.name} ended {_STARTS_MAX} times before it was ready; see {self.log}")
 
     def running(self) -> bool:
         return self.child is not None and self.child.exit_code() is None

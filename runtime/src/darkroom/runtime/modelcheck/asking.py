@@ -148,6 +148,7 @@ class Clients:
     ) -> None:
         partition = partition_of(job_id, self._world.broker.partitions)
         request = Request(job_id, command, identity, partition, self._next())
+        request.new_job = isinstance(command, job.Create) and self._world.random.random() < 0.3
         if not executor:
             self._asked.append(request)
             if identity.keyed:

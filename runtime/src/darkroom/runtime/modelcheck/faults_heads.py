@@ -41,12 +41,14 @@ def commands_are_forgotten_too_early(stack: ExitStack) -> None:
 def a_refusal_is_remembered(stack: ExitStack) -> None:
     steps = JobWriter.steps
 
-    def remembering(self: JobWriter, job_id: str, command: job.Command, identity: job.Identity) -> Steps:
+    def remembering(
+        self: JobWriter, job_id: str, command: job.Command, identity: job.Identity, **options: bool
+    ) -> Steps:
         refusals: dict[tuple[str, str], Refused] = self.__dict__.setdefault("refusals", {})
         if earlier := refusals.get((job_id, identity.command_id)):
             raise earlier
         try:
-            return (yield from steps(self, job_id, command, identity))
+            return (yield from steps(self, job_id, command, identity, **options))
         except Refused as refused:
             refusals[job_id, identity.command_id] = refused
             raise

@@ -95,13 +95,13 @@ def two_events_per_command(stack: ExitStack) -> None:
     """A delete of what is active appends a cancel first, under the same command."""
     steps = JobWriter.steps
 
-    def two(self: JobWriter, job_id: str, command: job.Command, identity: job.Identity) -> Steps:
+    def two(self: JobWriter, job_id: str, command: job.Command, identity: job.Identity, **options: bool) -> Steps:
         if not isinstance(command, job.Delete):
-            return (yield from steps(self, job_id, command, identity))
+            return (yield from steps(self, job_id, command, identity, **options))
         once = replace(identity, keyed=False, condition=None)
         with suppress(Refused):
             yield from steps(self, job_id, job.Cancel(), once)
-        return (yield from steps(self, job_id, command, once))
+        return (yield from steps(self, job_id, command, once, **options))
 
     change(stack, JobWriter, "steps", two)
 

@@ -187,7 +187,7 @@ class Instance:
                 if head is None or head.tenant != request.identity.tenant:
                     raise Refused(job.Refusal(job.Why.UNKNOWN, "There is no such job."))
             request.answer = self._writer.execute(
-                request.job_id, request.command, request.identity, CONTEXT, DEADLINE
+                request.job_id, request.command, request.identity, CONTEXT, DEADLINE, new_job=request.new_job
             )
         except Refused as refused:
             request.answer = refused.refusal
