@@ -15,8 +15,8 @@ from darkroom.schemas.chain import partition_of
 @dataclass(slots=True, eq=False)
 class Request:
     """A client's (or an executor's) request. `reasons`: every refusal that was true since it was made.
-    `after_stop`: it was made when its instance's tail had already stopped. `new_job`: the writer is told, rightly or
-    wrongly, that nobody can know the job yet."""
+    `after_stop`: it was made when its instance's tail had already stopped. `new_job`: the writer is told, rightly
+    or wrongly, that nobody can know the job yet."""
 
     job_id: str
     command: job.Command
