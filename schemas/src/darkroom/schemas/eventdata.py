@@ -5,7 +5,6 @@ JSON Schema, AsyncAPI and OpenAPI are made from these. Data is a plain JSON obje
 
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
-from functools import cache
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
@@ -270,9 +269,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@cache
-def _field_names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields_of(kind))
+def _field_names(kind: Any) -> tuple[str, ...]:
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = tuple(field.name for field in fields_of(kind))
+    return names
+
+
+_NAMES: dict[Any, tuple[str, ...]] = {}
 
 
 def load(event_type: str, data: Any) -> Any:
