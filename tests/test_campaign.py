@@ -76,13 +76,21 @@ class Door:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.clients = Clients(fleet.ports, fleet.media, threads=AT_ONCE, timeout_s=15.0)
+        self.clients = self._connect()
         self.observer = Observer(fleet.settings.kafka, fleet.settings.topic_jobs)
         self.asked: list[Asked] = []
 
     def close(self) -> None:
         self.clients.close()
         self.observer.close()
+
+    def reconnect(self) -> None:
+        """Fresh connections: those to instances that were started again are dead."""
+        self.clients.close()
+        self.clients = self._connect()
+
+    def _connect(self) -> Clients:
+        return Clients(self.fleet.ports, self.fleet.media, threads=AT_ONCE, timeout_s=15.0)
 
     def at_once(self, job_id: str, ask: Ask, times: int = AT_ONCE) -> list[Call]:
         """The same request many times at the same moment, in turn through all instances."""
@@ -212,6 +220,7 @@ def test_all_of_it_is_remembered_by_instances_that_are_started_again(door: Door)
     second.lose_data()
     third.kill()
     door.fleet.heal(door.fleet.apis)
+    door.reconnect()
     door.check_all_again()
 
 

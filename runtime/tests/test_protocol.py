@@ -25,7 +25,7 @@ FAULTS_OF_THE_WORLD = ["void", "duplicate", "stray", "crash", "cut", "tail stopp
 CALM = Kind(cuts=0, files=0)
 CUT = Kind(cuts=1, files=0, rough=1)
 KEPT = Kind(cuts=0, files=1)
-CUT_AND_KEPT = Kind(cuts=1, files=1, rough=1)
+CUT_AND_KEPT = Kind(cuts=1, files=1, restless=1)
 FORGETFUL = Kind(cuts=0, files=0, small_windows=1)
 FORGED = Kind(cuts=0, files=0, strays=1, forged=1)
 
@@ -51,8 +51,15 @@ def test_two_hundred_thousand_schedules_hold() -> None:
     hold(SCHEDULES, SCHEDULES_LONG)
 
 
-def test_events_under_ids_of_others_do_no_harm() -> None:
-    assert run_chunk(0, 150, FORGED).failures == []
+@pytest.mark.parametrize(
+    ("kind", "happens"),
+    [(CUT, ["cut", "tail stopped"]), (CUT_AND_KEPT, ["cut", "crash", "new leader"]), (FORGED, ["stray"])],
+    ids=["a log cut again and again", "kept heads over a cut log", "events under ids of others"],
+)
+def test_the_worst_kinds_of_schedules_hold(kind: Kind, happens: list[str]) -> None:
+    chunk = run_chunk(0, 150, kind)
+    assert chunk.failures == []
+    assert all(chunk.counts[name] >= 50 for name in happens), chunk.counts
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from darkroom.runtime.headsseal import HeadsFileLost
 from darkroom.schemas.errors import StoreUnavailable
 
 _log = logging.getLogger("darkroom.heads")
-_LOG_TIMEOUT_S = 5.0
+_LOG_TIMEOUT_S = 30.0
+"""A partition may be electing a leader, for as long as a broker takes to be taken for dead and a bit more."""
 
 
 class Copies(Protocol):

@@ -179,6 +179,9 @@ class World:
             self._cut()
             return
         instance = pick(random, self.instances)
+        if mood.restless and random.random() < 0.6:
+            self.crash(instance)
+            return
         dice = random.random()
         if dice < 0.35:
             if self.judge.live:
@@ -201,7 +204,8 @@ class World:
 
     def after_start(self, instance: Instance) -> None:
         """The worst moment to lose the end of the log: a kept file was found to fit it, and nothing is read yet."""
-        if self.step < self.mood.steps and self.random.random() < self.mood.cuts / 2:
+        share = self.mood.cuts if self.mood.restless else self.mood.cuts / 2
+        if self.step < self.mood.steps and self.random.random() < share:
             instance.frozen_until = self.step + self.random.randint(0, 30)
             self._cut()
 
