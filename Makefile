@@ -67,7 +67,7 @@ campaign: $(STAMP)  ## rounds of conflicting commands on processes that die and 
 
 .PHONY: fuzz
 fuzz: $(STAMP)  ## 100,000 generated requests to both APIs of a stack of its own (ARGS="5000 --workers 2 --seed 7")
-	$(BIN)/python -m tests.fuzz $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 
 .PHONY: bench bench-whole-way bench-commands bench-peers
 bench: bench-whole-way bench-commands  ## the benchmarks; results and how to read them are in benchmarks/README.md

@@ -4,16 +4,12 @@ One fleet for the whole module. The tests of idempotency ask under keys, one aft
 and killed, and after each the same questions must get the same answers.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # the campaign is a package beside the tests
-
 from campaign.client import Clients
 from campaign.fleet import Fleet
 from campaign.history import CANCEL, CREATE, DELETE, RUN, Call

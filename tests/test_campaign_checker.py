@@ -1,15 +1,11 @@
 """The checker of the campaign can fail: a recorded history that it finds good, harmed in every way that matters."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # the campaign is a package beside the tests
-
 from campaign.bounds import Bounds
 from campaign.checker import URN, judge
 from campaign.history import CANCEL, CREATE, DELETE, RUN, Call, LogRecord, read_calls, read_records

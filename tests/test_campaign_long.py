@@ -1,15 +1,11 @@
 """The campaign with faults, in small: APIs, executors and brokers die and freeze; the checker judges each round."""
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from uuid import uuid4
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # the campaign is a package beside the tests
-
 from campaign.faults import KINDS, schedule
 from campaign.fleet import Fleet
 from campaign.rounds import Campaign

@@ -11,16 +11,15 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from fuzz.judging import different, violations
+from fuzz.known import Known
+from fuzz.liar import Liar, Lie
+from fuzz.loop import fuzz
+from fuzz.making import Asked, requests_of
+from fuzz.sending import Sender
+from fuzz.targets import API, Target, targets_of
 
 from darkroom.cli.connect import Stack
-
-from .fuzz.judging import different, violations
-from .fuzz.known import Known
-from .fuzz.liar import Liar, Lie
-from .fuzz.loop import fuzz
-from .fuzz.making import Asked, requests_of
-from .fuzz.sending import Sender
-from .fuzz.targets import API, Target, targets_of
 
 COMMANDS = (
     "createJob", "putJob", "runJob", "cancelJob", "deleteJob", "uploadMedia", "registerModel", "retireModel",

@@ -24,7 +24,7 @@ _SERVICES = ("command-api", "query-api", "projector", "executor")
 
 
 def main() -> int:
-    told = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    told = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     told.add_argument("requests", type=int, nargs="?", default=100_000)
     told.add_argument("--workers", type=int, default=4, help="processes that send")
     told.add_argument("--seed", type=int, default=1)
