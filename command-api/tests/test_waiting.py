@@ -125,11 +125,13 @@ def test_only_so_many_wait_and_a_stop_ends_all_waits() -> None:
     assert not endings._waiting
 
 
-def test_a_later_run_means_that_the_awaited_one_has_ended() -> None:
+def test_while_a_later_run_goes_on_there_is_no_result_to_be_sent_to() -> None:
     folds = Folds()
     folds.head = fold(QUEUED, STARTED, SUCCEEDED, job.ExecutionRequested(2, QUEUED.spec))
     endings = Endings(1, threading.Event())
-    assert endings.wait("job", 1, folds.get, 0) == folds.head
+    assert endings.wait("job", 1, folds.get, 0) is None
     assert endings.wait("job", 2, folds.get, 0) is None
+    folds.head = fold(QUEUED, STARTED, SUCCEEDED, job.ExecutionRequested(2, QUEUED.spec), job.Cancelled(2))
+    assert endings.wait("job", 1, folds.get, 0) == folds.head
     folds.head = fold(CREATED)
     assert endings.wait("unknown", 1, lambda _: None, 0) is None

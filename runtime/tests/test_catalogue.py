@@ -45,7 +45,7 @@ class Instance:
         return self.writer.execute(name, command, identity, CONTEXT, monotonic() + TIMEOUT_S)
 
     def find(self, reference: str, timeout_s: float = TIMEOUT_S) -> model.Entry | None:
-        return self.writer.find(reference, monotonic() + timeout_s)
+        return self.writer.find(reference, monotonic() + timeout_s)[1]
 
     def stop(self) -> None:
         self.gate.open()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from time import monotonic
 
 import pytest
@@ -301,3 +302,46 @@ def test_the_same_on_a_real_kafka(kafka: str, unique_name: str, tmp_path: object
     assert CONTEXT.source.encode() in (record.value or b"")
     for log in logs:
         log.close(TIMEOUT_S)
+
+
+def test_a_command_that_is_handed_in_again_takes_effect_once() -> None:
+    """As an executor does after a 503: its first try may have landed, and the job have moved on since."""
+    log = MemoryLog(1)
+    start = job.Start(1, "executor-1", 15.0)
+    identity = job.Identity(new_id(), "", "default")
+    with WriterInstance(log) as instance:
+        instance.execute("job", job.Create(SPEC, {}, True))
+        first = instance.writer.execute("job", start, identity, CONTEXT, monotonic() + TIMEOUT_S)
+        instance.execute("job", job.EndAttempt(1, 1, PROBLEM, 3))
+        again = instance.writer.execute("job", start, identity, CONTEXT, monotonic() + TIMEOUT_S)
+        assert again == replace(first, repeated=True)
+        assert instance.heads.get("job").attempt == 1  # type: ignore[union-attr]
+
+
+def test_what_is_new_is_not_looked_up_but_a_wrong_word_of_it_does_no_harm() -> None:
+    log = MemoryLog(1)
+    create = job.Create(SPEC, {}, True)
+    with WriterInstance(log) as instance:
+        first = instance.execute("job", create, "c1")
+        identity = job.Identity("c1", "hash", "default", keyed=True)
+        again = instance.writer.execute("job", create, identity, CONTEXT, monotonic() + TIMEOUT_S, new_job=True)
+        assert (again.offset, again.repeated) == (first.offset, True)
+        assert log.end_offset(0, 1) == 2  # one of them is void
+
+
+def test_a_repeated_creation_is_not_told_from_before_a_deletion() -> None:
+    """Found by the campaign: the deletion had been answered by another instance, which this one was behind."""
+    log = MemoryLog(1)
+    create = job.Create(SPEC, {}, True)
+    with WriterInstance(log) as other, WriterInstance(log) as behind:
+        other.execute("job", create)
+        behind.caught_up()
+        assert behind.execute("job", create).repeated
+        behind.gate.hold()
+        other.execute("job", job.Delete())
+        with pytest.raises(TailBehind):
+            behind.execute("job", create, timeout_s=0.2)
+        behind.gate.open()
+        with pytest.raises(Refused) as refused:
+            behind.execute("job", create)
+        assert refused.value.refusal.why is Why.DELETED

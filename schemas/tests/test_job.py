@@ -122,7 +122,7 @@ def test_put_of_a_known_id(status: Status) -> None:
     executed = PASTS[status][0] is QUEUED
     command = job.Create(SPEC, {}, executed)
     outcome = job.Outcome("c1", "h", 0, 1, Status.QUEUED if executed else Status.CREATED, int(executed))
-    given(*PASTS[status]).when(command).then(job.Repeated(outcome))
+    given(*PASTS[status]).when(command).then(job.Repeated(outcome, confirm=True))
     given(*PASTS[status]).when(command, request_hash="other").then_refused(Why.KEY_REUSED)
     given(*PASTS[status]).when(command, tenant="other").then_refused(Why.KEY_REUSED)
 
@@ -195,3 +195,30 @@ def test_a_refusal_names_the_state() -> None:
     refusal = given(QUEUED).when(job.RequestRun(SPEC)).decision
     assert isinstance(refusal, job.Refusal)
     assert "queued" in refusal.detail
+
+
+@pytest.mark.parametrize("command", [job.RequestRun(SPEC), job.Cancel(), job.Delete()])
+@pytest.mark.parametrize("status", [Status.CREATED, Status.QUEUED, Status.SUCCEEDED, Status.DELETED])
+def test_the_key_of_the_creation_stands_for_nothing_else_ever(status: Status, command: job.Command) -> None:
+    """Also when the memory of commands has forgotten it: the head has not."""
+    given(*PASTS[status]).when(command, command_id="c1", keyed=True).then_refused(Why.KEY_REUSED)
+
+
+@pytest.mark.parametrize("command", [job.Cancel(), job.Delete()])
+def test_a_condition_holds_at_the_versions_that_it_names(command: job.Command) -> None:
+    past = given(*PASTS[Status.RUNNING])  # version 2
+    for holds in (job.Condition(frozenset({2})), job.Condition(frozenset({1, 2})), job.Condition(any=True)):
+        assert isinstance(past.when(command, condition=holds).decision, job.Cancelled | job.Deleted)
+    for fails in (job.Condition(frozenset({1, 3})), job.Condition()):
+        past.when(command, condition=fails).then_refused(Why.VERSION, Status.RUNNING)
+
+
+def test_a_condition_on_a_creation() -> None:
+    create = job.Create(SPEC, {}, True)
+    stale, right = job.Condition(frozenset({9})), job.Condition(frozenset({2}))
+    given().when(create, condition=job.Condition(any=True)).then_refused(Why.VERSION)
+    past = given(*PASTS[Status.RUNNING])
+    past.when(create, condition=stale).then_refused(Why.VERSION, Status.RUNNING)
+    assert isinstance(past.when(create, condition=right).decision, job.Repeated)
+    # A repetition under its key gets its first answer.
+    assert isinstance(past.when(create, command_id="c1", keyed=True, condition=stale).decision, job.Repeated)

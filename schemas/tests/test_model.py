@@ -62,7 +62,7 @@ def test_retiring_repeated_under_its_key_is_told_the_first_outcome() -> None:
     head = after(model.Registered(ONE), model.Retired("cats", "1"))
     keyed = Identity("c2", "hash", "default", keyed=True)
     assert model.decide(head, model.Retire("cats", "1"), keyed) == model.AlreadySo(11, 2)
-    assert isinstance(model.decide(head, model.Retire("cats", "1"), replace(keyed, keyed=False)), Refusal)
+    assert isinstance(model.decide(head, model.Retire("cats", "1"), replace(keyed, command_id="c3")), Refusal)
 
 
 def test_the_newest_version_is_the_one_registered_last_that_is_not_retired() -> None:

@@ -71,6 +71,9 @@ def _campaign(console: Console, stack: Stack, count: int, workers: int, seed: in
     heard_at = begun
     try:
         while total.requests < count:
+            if dead := _failed(senders):
+                complaints.append(dead)
+                break
             try:
                 found = reports.get(timeout=1.0)
                 heard_at = monotonic()
@@ -78,9 +81,6 @@ def _campaign(console: Console, stack: Stack, count: int, workers: int, seed: in
                     console.print(found.told(key), markup=False)
                 total.add(found)
             except Empty:
-                if dead := [s.name for s in senders if s.exitcode is not None]:
-                    complaints.append(f"{', '.join(dead)} ended early")
-                    break
                 if monotonic() - heard_at > _SILENCE_S_MAX:
                     complaints.append(f"nothing was heard of the senders for {_SILENCE_S_MAX:g} s")
                     break
@@ -93,7 +93,18 @@ def _campaign(console: Console, stack: Stack, count: int, workers: int, seed: in
         complaints.append("interrupted")
     enough.set()
     _drain(reports, senders, total)
+    if (dead := _failed(senders)) and dead not in complaints:
+        complaints.append(dead)
+    for sender in senders:
+        sender.kill()
+        sender.join()
     return total, complaints
+
+
+def _failed(senders: list[multiprocessing.context.SpawnProcess]) -> str | None:
+    """Which senders have ended by themselves, and not because there was enough."""
+    dead = [f"{s.name} ended with status {s.exitcode}" for s in senders if s.exitcode]
+    return ", ".join(dead) or None
 
 
 def _drain(reports: "Queue[Report]", senders: list[multiprocessing.context.SpawnProcess], total: Report) -> None:
@@ -104,9 +115,6 @@ def _drain(reports: "Queue[Report]", senders: list[multiprocessing.context.Spawn
             total.add(reports.get(timeout=0.5))
         except Empty:
             continue
-    for sender in senders:
-        sender.kill()
-        sender.join()
 
 
 def _stack_traces(folder: Path) -> list[str]:

@@ -32,7 +32,7 @@ _REJECTED = ["400", "404", "405", "406", "409", "410", "412", "413", "414", "415
 def violations(target: Target, asked: Asked, answer: requests.Response) -> Iterator[tuple[str, str]]:
     """(name of the check, what is wrong) for each promise that the answer breaks."""
     yield from _fuzzers(target, asked, answer)
-    body = _json(answer)
+    body = json_of(answer)
     if "X-Request-Id" not in answer.headers and answer.status_code not in _OF_THE_SERVER:
         yield "request-id", "the answer has no X-Request-Id"
     if answer.status_code >= 400:
@@ -90,7 +90,8 @@ def _is_honest(asked: Asked, name: str) -> bool:
     return name == "read-model-behind" or (name == "too-busy" and asked.headers.get("Accept") == STREAM)
 
 
-def _json(answer: requests.Response) -> Any:
+def json_of(answer: requests.Response) -> Any:
+    """What the answer says in JSON; None for anything else, broken JSON too."""
     if "json" not in answer.headers.get("Content-Type", ""):
         return None
     try:

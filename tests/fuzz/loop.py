@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from requests import Response
 from schemathesis import Case
 
-from .judging import PROBLEM, different, violations
+from .judging import different, json_of, violations
 from .known import Known
 from .making import Asked, requests_of
 from .reporting import Report
@@ -44,8 +44,8 @@ def _ask(target: Target, asked: Asked, known: Known, sender: Sender, report: Rep
     answer = _judged(target, asked, sender, report)
     if answer is None:
         return
-    if answer.ok and "json" in answer.headers.get("Content-Type", ""):
-        known.learn(target.id, answer.status_code, answer.json())
+    if answer.ok and (found := json_of(answer)) is not None:
+        known.learn(target.id, answer.status_code, found)
     if asked.repeat:
         again = _judged(target, asked, sender, report)
         for check, message in different(answer, again) if again is not None else ():
@@ -58,12 +58,9 @@ def _judged(target: Target, asked: Asked, sender: Sender, report: Report) -> Res
         report.count(target.id, asked.how, 599, "no answer")
         report.violated((target.id, "answer", 599, ""), "there was no answer", answer)
         return None
-    problem = answer.json().get("type", "").rpartition(":")[2] if _is_problem(answer) else ""
+    said = json_of(answer)
+    problem = str(said.get("type", "")).rpartition(":")[2] if isinstance(said, dict) and not answer.ok else ""
     report.count(target.id, asked.how, answer.status_code, problem)
     for check, message in violations(target, asked, answer):
         report.violated((target.id, check, answer.status_code, problem), message, curl(answer.request))
     return answer
-
-
-def _is_problem(answer: Response) -> bool:
-    return answer.headers.get("Content-Type", "").startswith(PROBLEM) and answer.text.startswith("{")

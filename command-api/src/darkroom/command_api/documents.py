@@ -252,6 +252,11 @@ PREFER_PARAMETER = {
     "schema": {"type": "string"},
     "examples": {**_LEFT_OUT, "up to ten seconds": {"value": "wait=10"}},
 }
+MODEL_KEY_PARAMETER = {
+    **KEY_PARAMETER,
+    "description": "Names this command. Registering the same content again, and retiring again under the same key, "
+    "give the first answer again.",
+}
 TRACE_PARAMETER = {
     "in": "header",
     "name": "Traceparent",

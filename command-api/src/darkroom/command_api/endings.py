@@ -59,5 +59,6 @@ class Endings:
 
 
 def _ended(head: Head | None, run: int) -> Head | None:
-    over = head is not None and (head.run > run or head.status not in ACTIVE)
+    # A later run that goes on already hides the result of this one: there is nothing to be sent to yet.
+    over = head is not None and head.run >= run and head.status not in ACTIVE
     return head if over else None

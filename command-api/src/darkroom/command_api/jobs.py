@@ -16,7 +16,7 @@ from darkroom.runtime.protocol import Accepted
 from darkroom.runtime.writer import JobWriter, ModelWriter
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
-from darkroom.schemas.errors import LogUnavailable, Refused, Undecodable
+from darkroom.schemas.errors import LogUnavailable, Refused, Unavailable, Undecodable
 from darkroom.schemas.wire import read_envelope, read_guard
 
 _NEVER_USED = job.RunSpec(job.ModelRef("", "", ""), (), {}, 0.0, 0)
@@ -27,7 +27,7 @@ job that exists never ceases to."""
 @dataclass(frozen=True, slots=True)
 class JobCommands:
     """What clients may do with jobs. Every method raises Refused, ProblemError, LogUnavailable, TailBehind or
-    StoreUnavailable, and answers within `deadline_s` of being called, decoding aside."""
+    StoreUnavailable, and answers within `deadline_s` of being called, and the time that its pictures take."""
 
     log: EventLog
     writer: JobWriter
@@ -47,9 +47,15 @@ class JobCommands:
         said = {**body, "inputs": [item.digest for item in inputs]}
         identity = caller.identity("create", job_id, said)
         try:
+            model = pin(self.models, body["model"], deadline)
+            began = monotonic()
+            try:
+                media = take(self.media, inputs, self.inputs_size_bytes_max)
+            finally:
+                deadline += monotonic() - began
             spec = job.RunSpec(
-                model=pin(self.models, body["model"], deadline),
-                inputs=take(self.media, inputs, self.inputs_size_bytes_max),
+                model=model,
+                inputs=media,
                 parameters=body["parameters"],
                 deadline_s=body["deadline_s"],
                 max_attempts=self.max_attempts,
@@ -59,7 +65,7 @@ class JobCommands:
                 raise
             spec = _NEVER_USED
         command = job.Create(spec, body["labels"], body["execute"])
-        return self._execute(job_id, command, identity, caller, new_job=not known_id)
+        return self._execute(job_id, command, identity, caller, deadline, new_job=not known_id)
 
     def run(self, job_id: str, body: Mapping[str, Any], caller: Caller) -> Accepted:
         """Executes a job again; what `body` leaves out stays as the job was created."""
@@ -86,15 +92,17 @@ class JobCommands:
             deadline_s=body.get("deadline_s", first.deadline_s),
             max_attempts=self.max_attempts,
         )
-        return self._execute(job_id, job.RequestRun(spec), identity, caller)
+        return self._execute(job_id, job.RequestRun(spec), identity, caller, deadline)
 
     def cancel(self, job_id: str, caller: Caller) -> Accepted:
         """Cancels what is queued or running."""
-        return self._execute(job_id, job.Cancel(), caller.identity("cancel", job_id, {}), caller)
+        identity = caller.identity("cancel", job_id, {})
+        return self._execute(job_id, job.Cancel(), identity, caller, monotonic() + self.deadline_s)
 
     def delete(self, job_id: str, caller: Caller) -> Accepted:
         """Deletes a job, and cancels a run under way."""
-        return self._execute(job_id, job.Delete(), caller.identity("delete", job_id, {}), caller)
+        identity = caller.identity("delete", job_id, {})
+        return self._execute(job_id, job.Delete(), identity, caller, monotonic() + self.deadline_s)
 
     def wait(self, job_id: str, accepted: Accepted, wait_s: int) -> job.Head | None:
         """Where the job stands once the run that a command has asked for is over; None if it asked for none, or if
@@ -102,15 +110,25 @@ class JobCommands:
         run = accepted.outcome.run
         if not wait_s or not run:
             return None
-        return self.endings.wait(job_id, run, self.writer.heads.get, wait_s)
+        try:
+            return self.endings.wait(job_id, run, self.writer.heads.get, wait_s)
+        except Unavailable:
+            return None  # the command has taken effect, whatever has happened to the heads since
 
     def _execute(
-        self, job_id: str, command: job.Command, identity: job.Identity, caller: Caller, *, new_job: bool = False
+        self,
+        job_id: str,
+        command: job.Command,
+        identity: job.Identity,
+        caller: Caller,
+        deadline: float,
+        *,
+        new_job: bool = False,
     ) -> Accepted:
-        # A fresh deadline: pictures may have taken longer to decode than the log may take to answer.
-        deadline = monotonic() + self.deadline_s
         context = caller.context(job_id, identity.command_id)
-        return self.writer.execute(job_id, command, identity, context, deadline, new_job=new_job)
+        return self.writer.execute(
+            job_id, command, identity, context, deadline, new_command=not identity.keyed, new_job=new_job
+        )
 
     def _created(self, job_id: str, offset: int, deadline: float) -> job.Created:
         """What the job was created with, read from its first event."""

@@ -79,7 +79,7 @@ class ModelCommands:
         if caller.condition is None:
             return
         deadline = monotonic() + self.deadline_s
-        if not caller.condition.any or self.writer.find(f"{name}@{version}", deadline) is None:
+        if not caller.condition.any or self.writer.find(f"{name}@{version}", deadline)[1] is None:
             raise ProblemError(
                 "version-differs",
                 "A model's version has no entity tag; If-Match: * holds once it is registered.",

@@ -10,8 +10,8 @@ _AT = "#/model"
 def pin(models: ModelWriter, reference: str, deadline: float) -> ModelRef:
     """The model behind `name` or `name@version`, if it may be used for new runs. Raises ProblemError (unknown-model
     or model-retired, after a barrier), LogUnavailable, TailBehind."""
-    entry = models.find(reference, deadline)
-    if entry is None and not models.catalogue.get(reference.partition("@")[0]).entries:
+    head, entry = models.find(reference, deadline)
+    if entry is None and not head.entries:
         raise ProblemError(
             "unknown-model", f"There is no model {reference}.", errors=[(_AT, "There is no such model.")]
         )

@@ -14,6 +14,7 @@ from darkroom.command_api.outcomes import counted
 from darkroom.command_api.pictures import Given, given_as_files, given_in_json
 from darkroom.command_api.uploads import is_multipart, json_field, read_form, read_no_body, read_object
 from darkroom.runtime.http.api import Blueprint
+from darkroom.runtime.http.bodies import leave_room
 from darkroom.runtime.http.fields import invalid, load
 from darkroom.runtime.http.openapi import problems
 from darkroom.runtime.http.preference import wait_preferred
@@ -22,7 +23,7 @@ from darkroom.runtime.http.strictjson import read_json
 from darkroom.runtime.ids import job_id_of, new_id, parse_uuid
 from darkroom.runtime.protocol import Accepted
 
-_UNAVAILABLE = ("log-unavailable", "tail-behind")
+_UNAVAILABLE = ("log-unavailable", "tail-behind", "store-unavailable")
 _HEADERS = ("malformed-header", "version-differs")
 _NO_BODY = ("invalid-json", "unsupported-media-type", "body-too-large")
 """A body that is sent all the same is read, and refused unless it is `{}`."""
@@ -44,7 +45,6 @@ _CREATE = (
     "picture-too-slow",
     "picture-url-not-supported",
     "key-reused",
-    "store-unavailable",
     "too-busy",
 )
 _TEXTS = frozenset({"model", "parameters", "labels", "execute", "deadline_s"})
@@ -76,6 +76,8 @@ def job_routes(commands: JobCommands, at: Addresses, picture_size_bytes_max: int
     def answer(job_id: str, accepted: Accepted) -> Response:
         """202 at once, or 303 once the run has ended, if the client would rather wait."""
         wait_s = wait_preferred()
+        if wait_s:
+            leave_room()  # for others' pictures; this request's are kept
         ended = commands.wait(job_id, accepted, wait_s)
         return ended_answer(job_id, accepted, ended, wait_s, at) if ended else job_answer(job_id, accepted, at)
 

@@ -39,7 +39,7 @@ _PATH = [
         "example": "1",
     },
 ]
-_PARAMETERS = [doc.KEY_PARAMETER, doc.CONDITION_PARAMETER, doc.TRACE_PARAMETER]
+_PARAMETERS = [doc.MODEL_KEY_PARAMETER, doc.CONDITION_PARAMETER, doc.TRACE_PARAMETER]
 
 
 def model_routes(commands: ModelCommands, at: Addresses, incoming: Path, model_size_bytes_max: int) -> Blueprint:

@@ -38,9 +38,7 @@ class Catalogue:
 
     def find(self, reference: str) -> Entry | None:
         """The entry that `name` (its newest version) or `name@version` refers to. It may be retired."""
-        name, _, version = reference.partition("@")
-        head = self.get(name)
-        return head.entries.get(version) if version else head.newest()
+        return self.get(reference.partition("@")[0]).find(reference)
 
     def by_digest(self, name: str, version: str, digest: str) -> Entry | None:
         """The entry that a run was pinned to, if this catalogue has seen it."""

@@ -1,6 +1,7 @@
 """Compare-and-append by fold, as a pure generator: which steps a writer takes, and when it may answer.
 
-1. decide on the head that the own tail has folded; a refusal is decided again behind a barrier;
+1. decide on the head that the own tail has folded; a refusal, or an answer that what came since may have changed,
+   is decided again behind a barrier;
 2. append the event, stating which event it continues;
 3. wait for the broker's acknowledgement and for the own tail to pass the event;
 4. accepted: the outcome is what the fold says. Void: something else came first, so decide again.
@@ -58,9 +59,17 @@ class Append:
     event: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """Accepted, unless something came first that the own tail has not folded yet."""
+
+    accepted: Accepted
+
+
 Step = CatchUp | Append
 Steps = Generator[Step, Verdict | None, Accepted]
-Decide = Callable[[], Append | Accepted | Refusal]
+Decision = Append | Accepted | Unconfirmed | Refusal
+Decide = Callable[[], Decision]
 
 
 def settle(topic_id: str, decide: Decide) -> Steps:
@@ -74,9 +83,11 @@ def settle(topic_id: str, decide: Decide) -> Steps:
         decision = decide()
         if isinstance(decision, Accepted):
             return decision
-        if isinstance(decision, Refusal):
+        if isinstance(decision, Refusal | Unconfirmed):
             if confirmed:
-                raise Refused(decision)
+                if isinstance(decision, Refusal):
+                    raise Refused(decision)
+                return decision.accepted
             yield CatchUp()
             confirmed = True
             continue

@@ -8,7 +8,7 @@ from darkroom.runtime.catalogue import Catalogue
 from darkroom.runtime.eventlog.port import EventLog
 from darkroom.runtime.heads import HeadStore
 from darkroom.runtime.ids import new_id
-from darkroom.runtime.protocol import Accepted, Append, CatchUp, Steps, Verdict, settle
+from darkroom.runtime.protocol import Accepted, Append, CatchUp, Decision, Steps, Unconfirmed, Verdict, settle
 from darkroom.runtime.tail import Tail
 from darkroom.schemas import eventdata, job, model
 from darkroom.schemas.chain import Guard, partition_of
@@ -84,31 +84,42 @@ class JobWriter(Writer):
         context: Context,
         deadline: float,
         *,
+        new_command: bool = False,
         new_job: bool = False,
     ) -> Accepted:
         """Lets a command take effect, once. `outcome` of the result is a job.Outcome. `deadline` is on the
         monotonic clock. Raises Refused, LogUnavailable, TailBehind."""
-        return self._take(self.steps(job_id, command, identity, new_job=new_job), job_id, context, deadline)
+        steps = self.steps(job_id, command, identity, new_command=new_command, new_job=new_job)
+        return self._take(steps, job_id, context, deadline)
 
-    def steps(self, job_id: str, command: job.Command, identity: Identity, *, new_job: bool = False) -> Steps:
+    def steps(
+        self,
+        job_id: str,
+        command: job.Command,
+        identity: Identity,
+        *,
+        new_command: bool = False,
+        new_job: bool = False,
+    ) -> Steps:
         """The steps that let a command take effect: pure, but for the heads that the own tail has folded.
 
-        What was made for this request alone cannot be known yet, and is not looked up before the first try: its
-        command id, unless it comes from a key, and its job id, if it is a `new_job`. (Were that wrong, the event
-        would be void, and the second try would look.)
+        What was made for this very call cannot be known yet, and is not looked up before the first try: a
+        `new_command`'s id, which must never be handed in again, and a `new_job`'s. (Were the latter wrong, the
+        event would be void, and the second try would look.)
         """
         first = True
 
-        def decide() -> Append | Accepted | Refusal:
+        def decide() -> Decision:
             nonlocal first
             head = None if first and new_job else self.heads.get(job_id)
-            seen = None if first and not identity.keyed else self.heads.seen(job_id, identity.command_id)
+            seen = None if first and new_command else self.heads.seen(job_id, identity.command_id)
             first = False
             decision = job.decide(head, command, identity, seen)
             if isinstance(decision, Refusal):
                 return decision
             if isinstance(decision, Repeated):
-                return self._repeated(job_id, decision.outcome)
+                repeated = self._repeated(job_id, decision.outcome)
+                return Unconfirmed(repeated) if decision.confirm else repeated
             run, attempt = job.run_and_attempt(decision)
             guard = Guard(
                 key=job_id,
@@ -179,11 +190,14 @@ class ModelWriter(Writer):
 
         return self._take(settle(self._log.topic_id, decide), name, context, deadline)
 
-    def find(self, reference: str, deadline: float) -> model.Entry | None:
-        """The entry of `name` or `name@version`; behind a barrier before it says that there is none, or that
-        it is retired. Raises LogUnavailable, TailBehind."""
-        entry = self.catalogue.find(reference)
+    def find(self, reference: str, deadline: float) -> tuple[model.ModelHead, model.Entry | None]:
+        """The head of a model, and its entry of `name` or `name@version`, both of one moment; behind a barrier
+        before it says that there is none, or that it is retired. Raises LogUnavailable, TailBehind."""
+        name = reference.partition("@")[0]
+        head = self.catalogue.get(name)
+        entry = head.find(reference)
         if entry is None or entry.retired:
-            self._tail.barrier(partition_of(reference.partition("@")[0], self.partitions), deadline)
-            entry = self.catalogue.find(reference)
-        return entry
+            self._tail.barrier(partition_of(name, self.partitions), deadline)
+            head = self.catalogue.get(name)
+            entry = head.find(reference)
+        return head, entry

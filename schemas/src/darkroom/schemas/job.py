@@ -422,9 +422,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """The command has already taken effect: the first outcome again."""
+    """The command has already taken effect: the first outcome again. `confirm`: only as long as the job is not
+    deleted, so whoever knows the job may have to look behind a barrier first."""
 
     outcome: Outcome
+    confirm: bool = False
 
 
 Decision = Event | Repeated | Refusal
@@ -445,6 +447,8 @@ def decide(head: Head | None, command: Command, identity: Identity, seen: Outcom
         return Repeated(seen) if seen.request_hash == identity.request_hash else _key_reused()
     if head is None or head.tenant != identity.tenant:
         return Refusal(Why.UNKNOWN, "There is no such job.")
+    if identity.command_id == head.create_command_id:  # the key of its creation, which is never forgotten
+        return _key_reused()
     if head.status is Status.DELETED:
         return Refusal(Why.DELETED, "The job was deleted.", head.status)
     if identity.condition is not None and not identity.condition.holds(head):
@@ -484,6 +488,8 @@ def _decide_create(head: Head | None, command: Create, identity: Identity) -> De
     by_key = identity.keyed and head.create_command_id == identity.command_id
     if head.status is Status.DELETED and not by_key:
         return Refusal(Why.DELETED, "The job was deleted.", head.status)
+    if identity.condition is not None and not by_key and not identity.condition.holds(head):
+        return _version_differs(head)
     return Repeated(
         Outcome(
             command_id=head.create_command_id,
@@ -492,7 +498,8 @@ def _decide_create(head: Head | None, command: Create, identity: Identity) -> De
             version=1,
             status=Status.QUEUED if command.execute else Status.CREATED,
             run=1 if command.execute else 0,
-        )
+        ),
+        confirm=not by_key,
     )
 
 

@@ -73,6 +73,11 @@ class ModelHead:
     last_offset: int = -1
     entries: Mapping[str, Entry] = field(default_factory=dict)
 
+    def find(self, reference: str) -> Entry | None:
+        """The entry that `name` (its newest version) or `name@version` refers to. It may be retired."""
+        version = reference.partition("@")[2]
+        return self.entries.get(version) if version else self.newest()
+
     def newest(self) -> Entry | None:
         """The version registered last that is not retired."""
         return next((e for e in reversed(list(self.entries.values())) if not e.retired), None)
@@ -149,7 +154,7 @@ def decide(head: ModelHead, command: ModelCommand, identity: Identity) -> ModelE
             entry = head.entries.get(version)
             if entry is None:
                 return Refusal(Why.UNKNOWN, f"There is no model {name}@{version}.")
-            if entry.retired and identity.keyed and entry.retired_by == identity.command_id:
+            if entry.retired and entry.retired_by == identity.command_id:
                 return AlreadySo(entry.retired_offset, entry.retired_version)
             if entry.retired:
                 return Refusal(Why.DELETED, f"Model {name}@{version} is already retired.")

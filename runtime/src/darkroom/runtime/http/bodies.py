@@ -2,16 +2,15 @@
 threads, nor all memory, from those who send commands."""
 
 import threading
-from time import monotonic
+from functools import partial
 
 from flask import Flask, g, request
 
+from darkroom.runtime.http.gate import CLOSE
 from darkroom.schemas.errors import Unavailable
 
 _SMALL_SIZE_BYTES_MAX = 2**16
 """Bodies of so many bytes are read from one or two packets, and always let in."""
-_DISCARD_S = 1.0
-_PIECE_SIZE_BYTES = 2**16
 
 
 class Room:
@@ -21,7 +20,6 @@ class Room:
         self._lock = threading.Lock()
         self._bodies_free = bodies_max
         self._bytes_free = size_bytes_max
-        self._discards = threading.BoundedSemaphore(max(1, bodies_max // 2))
 
     def enter(self, size_bytes: int) -> bool:
         """Takes a place; False, at once, if there is none."""
@@ -38,18 +36,6 @@ class Room:
             self._bodies_free += 1
             self._bytes_free += size_bytes
 
-    def discard(self) -> None:
-        """Reads the body of a refused request, for a second at most, and keeps nothing of it: a client that still
-        sends when the connection ends may never see its answer. Few are treated so well at once."""
-        if not self._discards.acquire(blocking=False):
-            return
-        try:
-            until = monotonic() + _DISCARD_S
-            while monotonic() < until and request.stream.read(_PIECE_SIZE_BYTES):
-                pass
-        finally:
-            self._discards.release()
-
 
 def register(app: Flask, room: Room, body_size_bytes_max: int) -> None:
     """Answers a large body with 503 (too-busy) where there is no room for it. One without a length, or of more than
@@ -64,12 +50,17 @@ def register(app: Flask, room: Room, body_size_bytes_max: int) -> None:
             return
         size_bytes = min(length, body_size_bytes_max)
         if not room.enter(size_bytes):
-            room.discard()
+            request.environ[CLOSE] = True  # the server drops what comes, for a second at most
             raise Unavailable("Too many uploads at once.")
-        g.room_taken_bytes = size_bytes
+        g.leave_room = partial(room.leave, size_bytes)
 
     @app.teardown_request
     def leave(_error: BaseException | None) -> None:
-        size_bytes = g.pop("room_taken_bytes", None)
-        if size_bytes is not None:
-            room.leave(size_bytes)
+        leave_room()
+
+
+def leave_room() -> None:
+    """The body of the request in hand is no longer needed, though the request may go on. May be called again."""
+    leave = g.pop("leave_room", None)
+    if leave is not None:
+        leave()

@@ -1,4 +1,5 @@
 """A gate in front of an app: how many requests are served at once, so that threads are left for health and metrics.
+It stands behind the receiving of heads, whose own limit (receiving.py) bounds what slow clients can hold.
 
 A broker that does not answer keeps every command until its deadline. Without the gate they would take all threads
 of the server, and whoever asks for liveness would wait behind them and restart a service that is well.
@@ -18,9 +19,13 @@ THREADS_KEPT = 4
 """Threads of the server that only health, metrics and refusals use."""
 PATIENCE_S = 0.5
 """How long a request may find the gate full, and nobody leaving, before it is refused."""
+WAIT_S_MAX = 2.0
+"""How long it may find the gate full at all: it holds a thread meanwhile, one of those that are kept."""
 
 _ALWAYS = ("/health/", "/metrics")
 _REFUSED = "darkroom.refused"
+CLOSE = "darkroom.close"
+"""In the environment of a request: its connection ends with the answer, whatever of its body is still to come."""
 
 INSIDE = Gauge("darkroom_http_requests_inside", "Requests being served, health and metrics aside")
 REFUSALS = Counter("darkroom_http_refusals_total", "Requests refused because too many were being served")
@@ -28,7 +33,7 @@ REFUSALS = Counter("darkroom_http_refusals_total", "Requests refused because too
 
 class Gate:
     """WSGI middleware. A request that finds all places taken waits for one as long as others leave; once nobody has
-    left for `patience_s`, it is refused at once, with 503."""
+    left for `patience_s`, and after two seconds anyway, it is refused with 503."""
 
     def __init__(self, app: Any, places: int, patience_s: float = PATIENCE_S) -> None:
         self._app = app
@@ -42,7 +47,7 @@ class Gate:
         free = environ.get("PATH_INFO", "").startswith(_ALWAYS)
         if not free and not self._enter():
             REFUSALS.inc()
-            environ[_REFUSED] = free = True
+            environ[_REFUSED] = environ[CLOSE] = free = True
         if free:
             answer: Iterable[bytes] = self._app(environ, start_response)
             return answer
@@ -54,9 +59,10 @@ class Gate:
             raise
 
     def _enter(self) -> bool:
+        until = monotonic() + WAIT_S_MAX
         with self._changed:
             while self._inside >= self._places:
-                left_s = self._moved_at + self._patience_s - monotonic()
+                left_s = min(until, self._moved_at + self._patience_s) - monotonic()
                 if left_s <= 0:
                     return False
                 self._changed.wait(left_s)

@@ -22,7 +22,7 @@ class Limits:
     connection gets through. Only the time spent waiting for the client counts, never that of the answer."""
 
     stall_s: float = 15.0
-    head_s: float = 15.0
+    head_s: float = 5.0
     head_size_bytes_max: int = 2**16
     request_s: float = 60.0
     rate_bytes_s: int = 2**18

@@ -27,7 +27,7 @@ from gunicorn.util import write_nonblock  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import _DEFER, ThreadWorker  # type: ignore[import-untyped]
 
 from darkroom.runtime.http.api import close_app, failure_of
-from darkroom.runtime.http.gate import guard
+from darkroom.runtime.http.gate import CLOSE, guard
 from darkroom.runtime.http.problems import MEDIA_TYPE, PROBLEMS, Kind
 from darkroom.runtime.http.receiving import BoundedUnreader, Limits, TooSlow, linger
 
@@ -112,6 +112,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         app = self._app_factory()
         guard(app, self._threads)
+        app.wsgi_app = _closing(app.wsgi_app)  # type: ignore[method-assign]
         return app
 
 
@@ -229,6 +230,20 @@ _UNREADABLE = {
     LimitRequestHeaders: "headers-too-large",
     UnsupportedTransferCoding: "not-implemented",
 }
+
+
+def _closing(app: Any) -> Any:
+    """WSGI middleware: says `Connection: close` where the app asks for it, and waits for no more of a body."""
+
+    def call(environ: dict[str, Any], start_response: Any) -> Any:
+        def start(*arguments: Any) -> Any:
+            if environ.get(CLOSE):
+                start_response.__self__.force_close()  # gunicorn's response
+            return start_response(*arguments)
+
+        return app(environ, start)
+
+    return call
 
 
 def _answer(kind: Kind) -> bytes:

@@ -46,7 +46,9 @@ class Clients:
         kinds: tuple[job.Command, ...] = (job.RequestRun(SPEC), job.RequestRun(SPEC), job.Cancel(), job.Delete())
         command = pick(random, kinds[: 4 if random.random() < 0.25 else 3])
         keyed = random.random() < 0.6
-        identity = job.Identity(f"{job_id}-c{self._next()}", "h", "default", keyed, self._condition(job_id))
+        number = self._next()
+        key = "create" if keyed and random.random() < 0.03 else f"c{number}"  # now and then that of the creation
+        identity = job.Identity(f"{job_id}-{key}", "h", "default", keyed, self._condition(job_id))
         self._send(pick(random, world.instances), job_id, command, identity)
         if keyed and random.random() < 0.2:  # the same at the same moment, elsewhere
             self._send(pick(random, world.instances), job_id, command, self._other_body(identity, 0.3))
@@ -97,7 +99,8 @@ class Clients:
             self._created[job_id] = random.random() < 0.5, random.random() < 0.7
         by_key, execute = self._created[job_id]
         command_id = f"{job_id}-create" if by_key else f"{job_id}-c{self._next()}"
-        identity = self._other_body(job.Identity(command_id, f"h-{execute}", "default", by_key), 0.05)
+        condition = self._condition(job_id) if random.random() < 0.2 else None
+        identity = self._other_body(job.Identity(command_id, f"h-{execute}", "default", by_key, condition), 0.05)
         self._send(pick(random, self._world.instances), job_id, job.Create(SPEC, {}, execute), identity)
 
     def _condition(self, job_id: str) -> job.Condition | None:
@@ -149,6 +152,7 @@ class Clients:
         partition = partition_of(job_id, self._world.broker.partitions)
         request = Request(job_id, command, identity, partition, self._next())
         request.new_job = isinstance(command, job.Create) and self._world.random.random() < 0.3
+        request.new_command = not identity.keyed and not isinstance(command, job.Create)
         if not executor:
             self._asked.append(request)
             if identity.keyed:

@@ -156,10 +156,7 @@ class Reader:
         self.positions = positions
         self.heard_of = {partition for partition, epoch in epochs.items() if epoch >= 0}
         self.lost = any(
-            positions[p] > broker.logs[p].end
-            or broker.logs[p].entries[positions[p] - 1].record.leader_epoch != epochs[p]
-            for p in self.heard_of
-            if positions[p]
+            positions[p] > 0 and not broker.logs[p].has(positions[p] - 1, epochs[p]) for p in self.heard_of
         )
         self.hurry = False
         self._broker = broker

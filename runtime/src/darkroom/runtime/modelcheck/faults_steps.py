@@ -98,10 +98,10 @@ def two_events_per_command(stack: ExitStack) -> None:
     def two(self: JobWriter, job_id: str, command: job.Command, identity: job.Identity, **options: bool) -> Steps:
         if not isinstance(command, job.Delete):
             return (yield from steps(self, job_id, command, identity, **options))
-        once = replace(identity, keyed=False, condition=None)
+        once = replace(identity, condition=None)
         with suppress(Refused):
-            yield from steps(self, job_id, job.Cancel(), once)
-        return (yield from steps(self, job_id, command, once, **options))
+            yield from steps(self, job_id, job.Cancel(), once, new_command=True)
+        return (yield from steps(self, job_id, command, once, new_command=True))
 
     change(stack, JobWriter, "steps", two)
 

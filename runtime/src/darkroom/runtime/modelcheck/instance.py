@@ -131,8 +131,9 @@ class Instance:
         """Lets one of its tasks run on; False if none can."""
         if self.heads is None:
             self.start()
-            self._world.say(lambda: f"{self} starts at {dict(self._tail._positions)}")
-            self._world.after_start(self)
+            positions = dict(self._tail._positions)
+            self._world.say(lambda: f"{self} starts at {positions}")
+            self._world.after_start(self, positions)
             return True
         if self._dies_at is not None and self._world.step >= self._dies_at:
             self._world.crash(self)
@@ -162,6 +163,17 @@ class Instance:
     def head(self, job_id: str) -> job.Head | None:
         return self.heads.get(job_id) if self.heads is not None else None
 
+    def _is_blind(self) -> bool:
+        """Whether its log has lost what it has folded, and its reader has not heard of it, or does not read yet."""
+        if self._log.reader is not None:
+            return self._log.reader.lost
+        assert self.heads is not None
+        epochs = self.heads.epochs()
+        return any(
+            offset > 0 and not self._world.broker.logs[p].has(offset - 1, epochs.get(p, -1))
+            for p, offset in self.heads.positions().items()
+        )
+
     def _resume(self, task: Task) -> None:
         task.switch()
         if task is self._reading:
@@ -176,8 +188,7 @@ class Instance:
             request = self._tasks.pop(task)
             request.done = True
             self._world.say(lambda: f"{self} answers {request}: {request.answer}")
-            blind = self._log.reader is not None and self._log.reader.lost and not request.after_stop
-            self._world.judge.answered(request, excused=blind)
+            self._world.judge.answered(request, excused=self._is_blind() and not request.after_stop)
             self._world.clients.told(request)
 
     def _answer(self, request: Request, looks_first: bool) -> None:
@@ -187,7 +198,13 @@ class Instance:
                 if head is None or head.tenant != request.identity.tenant:
                     raise Refused(job.Refusal(job.Why.UNKNOWN, "There is no such job."))
             request.answer = self._writer.execute(
-                request.job_id, request.command, request.identity, CONTEXT, DEADLINE, new_job=request.new_job
+                request.job_id,
+                request.command,
+                request.identity,
+                CONTEXT,
+                DEADLINE,
+                new_command=request.new_command,
+                new_job=request.new_job,
             )
         except Refused as refused:
             request.answer = refused.refusal

@@ -15,8 +15,9 @@ from darkroom.schemas.chain import partition_of
 @dataclass(slots=True, eq=False)
 class Request:
     """A client's (or an executor's) request. `reasons`: every refusal that was true since it was made.
-    `after_stop`: it was made when its instance's tail had already stopped. `new_job`: the writer is told, rightly
-    or wrongly, that nobody can know the job yet."""
+    `after_stop`: it was made when its instance's tail had already stopped. `new_job`, `new_command`: the writer is
+    told that nobody can know the job (rightly or wrongly) or the command yet.
+    """
 
     job_id: str
     command: job.Command
@@ -29,6 +30,7 @@ class Request:
     done: bool = False
     after_stop: bool = False
     new_job: bool = False
+    new_command: bool = False
 
     def __str__(self) -> str:
         kind, identity = type(self.command).__name__, self.identity

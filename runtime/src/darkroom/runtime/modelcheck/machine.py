@@ -90,7 +90,8 @@ class _Lock:
         self._held = False
 
     def __enter__(self) -> None:
-        assert self.acquire(), "a lock that no deadline bounds is held for ever"
+        if not self.acquire():
+            raise AssertionError("a lock that no deadline bounds is held for ever")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

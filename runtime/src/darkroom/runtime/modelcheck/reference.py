@@ -136,6 +136,10 @@ class Reference:
         """Whether the log still has it."""
         return entry.offset < self.end and self.entries[entry.offset] is entry
 
+    def has(self, offset: int, leader_epoch: int) -> bool:
+        """Whether a record of this epoch stands at the offset."""
+        return offset < self.end and self.entries[offset].record.leader_epoch == leader_epoch
+
     def remembered(self, key: str, command_id: str) -> Entry | None:
         """The command's first effect within the window, as the log stands."""
         for offset in self.effects.get((key, command_id), ()):
@@ -198,11 +202,16 @@ def refusal(known: Known | None, seen: Entry | None, command: job.Command, ident
         if (known.tenant, known.create_hash) != (identity.tenant, identity.request_hash):
             return "key-reused"
         same = identity.keyed and known.create_command_id == identity.command_id
-        return "deleted deleted" if known.status == "deleted" and not same else None
+        if known.status == "deleted" and not same:
+            return "deleted deleted"
+        unmet = identity.condition is not None and not same and not meets(known, identity.condition)
+        return f"version {known.status}" if unmet else None
     if seen is not None:
         return None if seen.request_hash == identity.request_hash else "key-reused"
     if known is None or known.tenant != identity.tenant:
         return "unknown"
+    if known.create_command_id == identity.command_id:
+        return "key-reused"
     if known.status == "deleted":
         return "deleted deleted"
     if identity.condition is not None and not meets(known, identity.condition):

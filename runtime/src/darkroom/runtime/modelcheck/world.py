@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from unittest.mock import patch
@@ -15,7 +15,7 @@ from darkroom.runtime.modelcheck.asking import Clients
 from darkroom.runtime.modelcheck.broker import Broker, Flight
 from darkroom.runtime.modelcheck.instance import Instance
 from darkroom.runtime.modelcheck.judge import Judge, Request
-from darkroom.runtime.modelcheck.reference import Violation
+from darkroom.runtime.modelcheck.reference import Reference, Violation
 from darkroom.runtime.modelcheck.temper import pick
 from darkroom.schemas.errors import LogUnavailable
 
@@ -176,7 +176,7 @@ class World:
     def _fault(self) -> None:
         random, mood = self.random, self.mood
         if random.random() < mood.cuts:
-            self._cut()
+            self._cut(pick(random, self.broker.logs))
             return
         instance = pick(random, self.instances)
         if mood.restless and random.random() < 0.6:
@@ -202,16 +202,17 @@ class World:
         state = instance.restart_state()
         self.say(lambda: f"{instance} dies and will start with its heads {state}")
 
-    def after_start(self, instance: Instance) -> None:
+    def after_start(self, instance: Instance, positions: Mapping[int, int]) -> None:
         """The worst moment to lose the end of the log: a kept file was found to fit it, and nothing is read yet."""
-        share = self.mood.cuts if self.mood.restless else self.mood.cuts / 2
-        if self.step < self.mood.steps and self.random.random() < share:
+        kept = [log for log in self.broker.logs if positions[log.partition]]
+        choices = kept if self.mood.restless else self.broker.logs
+        share = 0.8 if self.mood.restless else self.mood.cuts / 2
+        if choices and self.step < self.mood.steps and self.mood.cuts and self.random.random() < share:
             instance.frozen_until = self.step + self.random.randint(0, 30)
-            self._cut()
+            self._cut(pick(self.random, choices))
 
-    def _cut(self) -> None:
+    def _cut(self, log: Reference) -> None:
         """A new leader, who may not have the end of the log."""
-        log = pick(self.random, self.broker.logs)
         records = min(log.end, pick(self.random, (0, 1, 1, 2, 4)))
         self.broker.cut(log.partition, records)
         if self.random.random() < 0.5:

@@ -65,7 +65,7 @@ class Asker:
                 pass
             except KafkaException as error:
                 why = str(error)
-                if error.args[0].code() not in _LEADER_MOVES:
+                if error.args[0].code() not in _LEADER_MOVES and not error.args[0].retriable():
                     break
             self._look_again(min(timeout_s * _FIRST_TRY, until - monotonic()))
             try_s = timeout_s
