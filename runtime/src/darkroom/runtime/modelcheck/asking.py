@@ -123,7 +123,7 @@ class Clients:
     def _other_body(self, identity: job.Identity, share: float) -> job.Identity:
         if self._world.random.random() >= share:
             return identity
-        return replace(identity, request_hash="h-other")
+        return replace(identity, request_hash=f"{identity.request_hash.removesuffix('-other')}-other")
 
     def _end_of(self, run: int, attempt: int) -> job.Command:
         ends: tuple[job.Command, ...] = (
