@@ -224,6 +224,7 @@ def test_a_broker_that_is_started_again(world: World, how: str) -> None:
     check_recovered(world, keys)
 
 
+@pytest.mark.long
 def test_half_open_connections(world: World) -> None:
     """The broker is well, but all connections to it have died without a word: they are given up and made again."""
     world.proxy.strand()
@@ -243,7 +244,8 @@ def test_a_tail_that_is_behind(world: World) -> None:
     assert "yet" in check_health(world.service, 503)
     world.proxy.heal()
     first = soon(lambda: world.create(key), 202).json()
-    assert (first["version"], world.records(first["id"])) == (1, 1)
+    # A repetition that came before the tail had caught up may have landed as well: void.
+    assert (first["version"], world.events()[first["id"]]) == (1, 1)
     assert soon(lambda: world.service.client.delete(f"/jobs/{job}"), 202)
 
 

@@ -18,17 +18,22 @@ _FIRST_TRY = 0.25
 gets all that is left: a broker that is only slow is not asked in vain again and again."""
 _REPLY_S = 0.1
 """The library gives up by itself after the time-out; should it not, we do, so much later."""
-_LEADER_MOVES = {
+_PASSING = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError._NOENT,
+    KafkaError.OFFSET_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._NOENT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
 }
-"""Passing: a topic just made has its leaders a moment later, and so has one whose broker went away or came back.
-Those with an underscore are the library's own words for a leader that it does not know."""
+"""A topic just made has its leaders a moment later, and so has one whose broker went away or came back; a client
+just made may not have found its broker yet. Those with an underscore are the library's own words."""
 
 
 class Asker:
@@ -41,6 +46,7 @@ class Asker:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._topic = topic
         self._admin = AdminClient(silent(client_config(bootstrap)))
+        self._connected = False
 
     def end(self, partition: int, timeout_s: float) -> int:
         """As EventLog.end_offset."""
@@ -54,6 +60,10 @@ class Asker:
         until = monotonic() + timeout_s
         asked = TopicPartition(self._topic, partition)
         why, try_s = "no answer", timeout_s * _FIRST_TRY
+        if not self._connected:
+            # A client that has no connection yet may sleep through the making of it, until the time is out.
+            self._look_again(try_s)
+            self._connected = True
         while (left := until - monotonic()) > 0:
             try_s = max(min(left, try_s), _ASK_S_MIN)
             try:
@@ -65,7 +75,7 @@ class Asker:
                 pass
             except KafkaException as error:
                 why = str(error)
-                if error.args[0].code() not in _LEADER_MOVES and not error.args[0].retriable():
+                if error.args[0].code() not in _PASSING and not error.args[0].retriable():
                     break
             self._look_again(min(timeout_s * _FIRST_TRY, until - monotonic()))
             try_s = timeout_s
