@@ -57,7 +57,9 @@ class ReportOnly(JobWriter):
 class NoLog(JobWriter):
     """Accepts at once."""
 
-    def execute(self, job_id: str, command: Any, identity: Any, context: Any, deadline: float) -> Accepted:
+    def execute(
+        self, job_id: str, command: Any, identity: Any, context: Any, deadline: float, **new: bool
+    ) -> Accepted:
         outcome = Outcome(identity.command_id, identity.request_hash, 0, 1, Status.QUEUED, 1)
         return Accepted(self._log.topic_id, 0, 0, outcome)
 
@@ -65,7 +67,9 @@ class NoLog(JobWriter):
 class ToCelery(NoLog):
     """Hands the command to Celery, and accepts it then."""
 
-    def execute(self, job_id: str, command: Any, identity: Any, context: Any, deadline: float) -> Accepted:
+    def execute(
+        self, job_id: str, command: Any, identity: Any, context: Any, deadline: float, **new: bool
+    ) -> Accepted:
         from command_path.tasks import infer
 
         spec = command.spec
@@ -77,7 +81,7 @@ class ToCelery(NoLog):
                 "parameters": dict(spec.parameters),
             }
         )
-        return super().execute(job_id, command, identity, context, deadline)
+        return super().execute(job_id, command, identity, context, deadline, **new)
 
 
 _WRITERS = {"full": JobWriter, "report": ReportOnly, "no-kafka": NoLog, "celery": ToCelery}
