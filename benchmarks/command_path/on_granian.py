@@ -2,21 +2,19 @@
 
 import os
 
-from flask import Flask
 from granian.constants import Interfaces
 from granian.server import Server
 
-from darkroom.runtime.settings import Settings, read_settings
-from darkroom.runtime.telemetry import configure_logging
+from darkroom.runtime.settings import Settings
 
-_DOOR = "BENCH_DOOR"
+DOOR = "BENCH_DOOR"
 
 
 def serve_on_granian(name: str, settings: Settings) -> None:
     """Serves until SIGTERM."""
-    os.environ[_DOOR] = name
+    os.environ[DOOR] = name
     Server(
-        "command_path.on_granian:make",
+        "command_path.server:made_for_granian",
         address=settings.bind,
         port=settings.command_port,
         interface=Interfaces.WSGI,
@@ -27,11 +25,3 @@ def serve_on_granian(name: str, settings: Settings) -> None:
         factory=True,
         log_access=False,
     ).serve()
-
-
-def make() -> Flask:
-    """The app, made in granian's worker."""
-    from command_path.server import door
-
-    configure_logging(read_settings().log, "command-api")
-    return door(os.environ[_DOOR])

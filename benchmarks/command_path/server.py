@@ -12,6 +12,7 @@ Settings come from the environment, as for the product.
 """
 
 import logging
+import os
 import sys
 from concurrent.futures import Future
 from typing import Any
@@ -114,6 +115,14 @@ def door(name: str) -> Flask:
         return small_flask()
     _choose(name)
     return command_api.build(read_settings())
+
+
+def made_for_granian() -> Flask:
+    """The app, made in granian's worker, which `serve_on_granian` has told the door's name by its environment."""
+    from command_path.on_granian import DOOR
+
+    configure_logging(read_settings().log, "command-api")
+    return door(os.environ[DOOR])
 
 
 def _choose(name: str) -> None:

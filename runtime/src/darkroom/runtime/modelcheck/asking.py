@@ -1,18 +1,15 @@
 """Clients that repeat what they have no answer for, and executors that end what they have begun."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from darkroom.runtime.modelcheck.instance import Instance
 from darkroom.runtime.modelcheck.judge import Request
+from darkroom.runtime.modelcheck.surroundings import Surroundings
 from darkroom.runtime.modelcheck.temper import pick
 from darkroom.runtime.protocol import Accepted
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
 from darkroom.schemas.testing import PROBLEM, PROVENANCE, RESULTS, SPEC, TIMING
-
-if TYPE_CHECKING:
-    from darkroom.runtime.modelcheck.world import World
 
 _LEASE_S = 15.0
 _MAX_ATTEMPTS = 2
@@ -21,7 +18,7 @@ _MAX_ATTEMPTS = 2
 class Clients:
     """Everybody who asks for something."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: Surroundings) -> None:
         self._world = world
         self.job_ids = [f"job-{n}" for n in range(world.mood.jobs)]
         self._created: dict[str, tuple[bool, bool]] = {}

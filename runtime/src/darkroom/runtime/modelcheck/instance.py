@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from greenlet import GreenletExit, getcurrent  # type: ignore[import-untyped]  # has none
 
@@ -12,6 +12,7 @@ from darkroom.runtime.heads import HeadStore
 from darkroom.runtime.modelcheck.broker import LogOf
 from darkroom.runtime.modelcheck.judge import Request
 from darkroom.runtime.modelcheck.machine import DEADLINE, Task, pause, take_started
+from darkroom.runtime.modelcheck.surroundings import Surroundings
 from darkroom.runtime.modelcheck.temper import pick
 from darkroom.runtime.protocol import Verdict
 from darkroom.runtime.tail import Tail
@@ -19,9 +20,6 @@ from darkroom.runtime.testing_writer import CONTEXT
 from darkroom.runtime.writer import JobWriter
 from darkroom.schemas import job
 from darkroom.schemas.errors import Refused, Unavailable
-
-if TYPE_CHECKING:
-    from darkroom.runtime.modelcheck.world import World
 
 _COPY_SHARE = 0.15
 _SUFFIXES = ("", "-wal")
@@ -35,7 +33,7 @@ def _remove(path: Path) -> None:
 class Instance:
     """A process that is started, frozen, killed and started again. `eagerness` of its tail: 1 lags the most."""
 
-    def __init__(self, world: "World", number: int, eagerness: int, *, in_memory: bool = False) -> None:
+    def __init__(self, world: Surroundings, number: int, eagerness: int, *, in_memory: bool = False) -> None:
         self.number = number
         self.frozen_until = 0
         self._dies_at: int | None = None
@@ -213,7 +211,7 @@ class Instance:
 
 
 class _Looked:
-    def __init__(self, world: "World", heads: HeadStore) -> None:
+    def __init__(self, world: Surroundings, heads: HeadStore) -> None:
         self._world = world
         self._heads = heads
 
