@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
-from select import POLLIN, poll, select
+from select import POLLIN, poll
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -42,6 +43,8 @@ _FIRST_BYTE_S = 0.05
 _NEXT_REQUEST_S = 0.02
 """A thread stays with a connection for so long after an answer: the two changes of threads that it saves cost more
 than all of Flask."""
+_ASK_EVERY_S = 0.9
+"""How often the app is asked whether a part of it has failed: the heads look at their file for that."""
 _FAILED = Arbiter.WORKER_BOOT_ERROR
 """The only exit status of a worker, beside that of a broken app, after which the arbiter ends too."""
 _HEADER_SIZE_BYTES_MAX = 32_000
@@ -131,6 +134,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     a request may take to arrive, and ends when a part of the app has failed."""
 
     _failure: str | None = None
+    _asked_at = 0.0
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         stopping.set()
@@ -141,9 +145,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().handle_quit(sig, frame)
 
     def notify(self) -> None:
-        # Called by the main loop, at least once a second.
+        # Called at every turn of the main loop, which is at least once a second, and under load far more often.
         super().notify()
-        if self._failure is None and (failure := failure_of(self.wsgi)):
+        if self._failure is not None or monotonic() < self._asked_at + _ASK_EVERY_S:
+            return
+        self._asked_at = monotonic()
+        if failure := failure_of(self.wsgi):
             self._failure = failure
             self.log.error("the service ends, for a new start: %s", failure)
             self.handle_exit(0, None)
@@ -167,7 +174,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Takes the connections that the kernel has accepted for us: closing the listener with them would reset
         requests that were sent before the signal."""
         for listener in self.sockets:
-            while select([listener], [], [], 0)[0] and self.nr_conns < self.worker_connections:
+            while _readable(listener, 0) and self.nr_conns < self.worker_connections:
                 self.accept(listener)
 
     def _cap_keepalive(self, deadline: float) -> None:
@@ -196,9 +203,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         have paid? Only while nobody else needs this thread."""
         if not self.alive or not self.tpool._work_queue.empty():
             return False
-        readable = poll()
-        readable.register(conn.sock, POLLIN)
-        return bool(readable.poll(_NEXT_REQUEST_S * 1000))
+        return _readable(conn.sock, _NEXT_REQUEST_S)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         conn.parser.unreader.head_received()
@@ -230,6 +235,13 @@ _UNREADABLE = {
     LimitRequestHeaders: "headers-too-large",
     UnsupportedTransferCoding: "not-implemented",
 }
+
+
+def _readable(sock: Any, timeout_s: float) -> bool:
+    # Not select(): it takes no descriptor above 1,023, and a thousand connections may be open.
+    readable = poll()
+    readable.register(sock, POLLIN)
+    return bool(readable.poll(timeout_s * 1000))
 
 
 def _closing(app: Any) -> Any:
