@@ -36,10 +36,6 @@ class Catalogue:
         with self._lock:
             return self._heads.get(name, ModelHead())
 
-    def find(self, reference: str) -> Entry | None:
-        """The entry that `name` (its newest version) or `name@version` refers to. It may be retired."""
-        return self.get(reference.partition("@")[0]).find(reference)
-
     def by_digest(self, name: str, version: str, digest: str) -> Entry | None:
         """The entry that a run was pinned to, if this catalogue has seen it."""
         entry = self.get(name).entries.get(version)
