@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from command_path import processes
+from bench import processes
+from bench.processes import Running
+
+from command_path import redis as store
 from command_path.measured import Measured
-from command_path.processes import Running
 
 _SPARE_S = 60.0
 OPEN_CONNECTIONS = 64
@@ -45,7 +47,7 @@ class Case:
         measured = Measured.heard(processes.client(argv, seconds + _SPARE_S, **self.env))
         spent = {name: server.cpu_s() - before[name] for name, server in self.servers.items()}
         if self.redis:
-            processes.empty(self.redis)
+            store.empty(self.redis)
         cpu_s = {**spent, "client": measured.cpu_s}
         return Figure(measured, {name: s * 1000 / measured.count for name, s in cpu_s.items()})
 

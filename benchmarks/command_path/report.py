@@ -3,6 +3,8 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from bench.tables import over, ratio, table
+
 from command_path.cases import Figure
 
 Rounds = Sequence[Mapping[tuple[str, int], Figure]]
@@ -11,29 +13,18 @@ Rounds = Sequence[Mapping[tuple[str, int], Figure]]
 GOALS = {"report": "≥ 0.9", "celery": "≥ 2", "celery-threads": "≥ 1"}
 
 
-def _over(values: Sequence[float], form: str) -> str:
-    """Median (lowest–highest)."""
-    return f"{statistics.median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
-
-
 def _ratio(rounds: Rounds, one: tuple[str, int], other: tuple[str, int]) -> str:
-    ratios = [r[one].measured.rate / r[other].measured.rate for r in rounds]
-    return f"{statistics.median(ratios):.2f} [{min(ratios):.2f}–{max(ratios):.2f}]"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return ratio([r[one].measured.rate / r[other].measured.rate for r in rounds])
 
 
 def rates(rounds: Rounds, cases: Sequence[str], connections: Sequence[int]) -> str:
     """Commands per second, and p50 there."""
-    return _table(
+    return table(
         ["case", *(f"commands/s at {c}" for c in connections), *(f"p50 ms at {c}" for c in connections)],
         [
             [
                 case,
-                *(_over([r[case, c].measured.rate for r in rounds], ",.0f") for c in connections),
+                *(over([r[case, c].measured.rate for r in rounds], ",.0f") for c in connections),
                 *(f"{statistics.median(r[case, c].measured.p50_ms for r in rounds):.1f}" for c in connections),
             ]
             for case in cases
@@ -43,7 +34,7 @@ def rates(rounds: Rounds, cases: Sequence[str], connections: Sequence[int]) -> s
 
 def ratios(rounds: Rounds, cases: Sequence[str], connections: Sequence[int], of: str = "full") -> str:
     """`of` as a multiple of each other case, in the same round at the same concurrency."""
-    return _table(
+    return table(
         [f"{of} / …", *(f"at {c}" for c in connections), "goal"],
         [
             [case, *(_ratio(rounds, (of, c), (case, c)) for c in connections), GOALS.get(case, "")]
@@ -61,7 +52,7 @@ def processor(rounds: Rounds, cases: Sequence[str], connections: Sequence[int]) 
         found = {n: [r[case, c].cpu_ms[n] for r in rounds] for n in names if n in rounds[0][case, c].cpu_ms}
         return " + ".join(f"{statistics.median(values):.2f} {name}" for name, values in found.items())
 
-    return _table(
+    return table(
         ["CPU s per 1,000", *(f"at {c}" for c in connections)],
         [[case, *(cell(case, c) for c in connections)] for case in cases],
     )
@@ -74,14 +65,14 @@ def latencies(rounds: Rounds, cases: Sequence[str], against: str) -> str:
         return [value(r[case, 0]) for r in rounds]
 
     base = of(against, lambda f: f.measured.p50_ms)
-    return _table(
+    return table(
         ["case", "p50 ms", "p99 ms", f"p50 over {against}, ms", "CPU s per 1,000 (all processes)"],
         [
             [
                 case,
-                _over(of(case, lambda f: f.measured.p50_ms), ".1f"),
-                _over(of(case, lambda f: f.measured.p99_ms), ".1f"),
-                _over([a - b for a, b in zip(of(case, lambda f: f.measured.p50_ms), base, strict=True)], "+.1f"),
+                over(of(case, lambda f: f.measured.p50_ms), ".1f"),
+                over(of(case, lambda f: f.measured.p99_ms), ".1f"),
+                over([a - b for a, b in zip(of(case, lambda f: f.measured.p50_ms), base, strict=True)], "+.1f"),
                 f"{statistics.median(of(case, lambda f: sum(f.cpu_ms.values()))):.2f}",
             ]
             for case in cases

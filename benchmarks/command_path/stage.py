@@ -6,10 +6,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+from bench import processes
+from bench.processes import BENCHMARKS, PEERS, Running
 
-from command_path import processes
+from command_path import redis as store
 from command_path.cases import Case, bare_produce, celery_threads, over_http
-from command_path.processes import BENCHMARKS, PEERS, Running
 from darkroom.runtime.eventlog.kafka import TopicSpec, ensure_topics
 
 API = "/api/v1/inference"
@@ -26,8 +27,10 @@ def stage(folder: Path, *, granian: bool, only: Collection[str] = ()) -> Iterato
     """The cases, and what is missing on this machine for the others. `only`: no others than these, if given."""
     missing = []
     with ExitStack() as open_now:
-        bootstrap, broker = open_now.enter_context(processes.kafka(folder))
-        redis = open_now.enter_context(processes.redis(folder))
+        ready = open_now.enter_context(processes.stack(folder, "kafka"))
+        bootstrap = ready["kafka"]
+        broker = Running(ready["pids"]["kafka"], int(bootstrap.rpartition(":")[2]))
+        redis = open_now.enter_context(store.redis(folder))
         celery = (PEERS / "celery").exists() and redis is not None
         if redis is None:
             missing.append("no redis-server on the PATH (Debian: apt-get install redis-server): no Celery cases")

@@ -3,17 +3,15 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import typer
-from rich.console import Console
 from typer.testing import CliRunner
 
-from darkroom.cli import demobatch, modelfiles, plainly, results, status, submit
+from darkroom.cli import demobatch, modelfiles, plainly, results, submit
 from darkroom.cli.errors import UserError
 from darkroom.cli.main import app
 from darkroom.simulator import specimens
@@ -228,23 +226,3 @@ def test_the_checks_of_the_demonstration_can_fail() -> None:
     broken = demobatch.broken_exhibit([])
     assert broken.check({"error": {"type": "urn:darkroom:problem:model-invalid"}}) is None
     assert "crashed" in str(broken.check({"error": {"type": "urn:darkroom:problem:model-crashed"}}))
-
-
-def test_status_puts_the_logs_own_ends_beside_the_checkpoints() -> None:
-    projection = {
-        "read_model": "jobs",
-        "generation": 2,
-        "topic": "t",
-        "partitions": [
-            {"partition": 0, "next": 7, "end_seen_at": None},
-            {"partition": 1, "next": 5, "end_seen_at": "2026-11-22T10:00:00Z"},
-            {"partition": 2, "next": 9, "end_seen_at": None},
-        ],
-    }
-    console = Console(width=120, record=True, file=StringIO())
-    console.print(status.projections_table([projection], {"t": {0: 7, 1: 8, 2: 4}}))
-    shown = [line.split() for line in console.export_text().splitlines()[1:]]
-    assert shown[0] == ["jobs", "2", "all", "3"]
-    assert shown[1] == ["0", "7", "7", "0", "never"]
-    assert shown[2] == ["1", "5", "8", "3", "10:00:00"]
-    assert shown[3] == ["2", "9", "4", "5", "ahead", "of", "the", "log", "never"]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from darkroom.projector.__main__ import _join, prepare
 from darkroom.projector.batches import by_partition
 from darkroom.projector.checksum import Checksum, checksum
 from darkroom.projector.live import Live
-from darkroom.projector.projections.families import JOBS
+from darkroom.projector.projections.families import JOBS, Family
 from darkroom.projector.shelf import Shelf
 from darkroom.projector.store import Store
 from darkroom.projector.store_generations import live_generation
@@ -43,12 +44,14 @@ def at_the_end_of(before: Sequence[Record], after: Sequence[Record]) -> list[Rec
     return [replace(r, offset=r.offset + ends[r.partition]) for r in after]
 
 
-def clean_fold_of(records: Sequence[Record], partitions: int = PARTITIONS) -> dict[str, Checksum]:
+def clean_fold_of(
+    records: Sequence[Record], partitions: int = PARTITIONS, topic: str = "t", family: Family = JOBS
+) -> dict[str, Checksum]:
     """The checksum of each read model of jobs, of a fold of the records in one go."""
     shelves = {p: Shelf() for p in range(partitions)}
     for partition, batch in by_partition(records):
-        shelves[partition].take(JOBS.fold("t", partitions, batch, shelves[partition].load))
-    return {m: checksum(d for s in shelves.values() for _, d in s.encoded(m)) for m in JOBS.read_models}
+        shelves[partition].take(family.fold(topic, partitions, batch, shelves[partition].load))
+    return {m: checksum(d for s in shelves.values() for _, d in s.encoded(m)) for m in family.read_models}
 
 
 @dataclass
@@ -72,19 +75,23 @@ class Bench:
         for ack in acks:
             ack.result(DEADLINE_S)
 
-    def checksums(self, generation: int | None = None) -> dict[str, Checksum]:
-        """The checksum of each read model of jobs, as it stands in MongoDB."""
+    def ends(self) -> dict[int, int]:
+        """The end of each partition of the jobs topic."""
+        return {p: self.log.end_offset(p, DEADLINE_S) for p in range(PARTITIONS)}
+
+    def checksums(self, generation: int | None = None, store: Store | None = None) -> dict[str, Checksum]:
+        """The checksum of each read model of jobs, as it stands in MongoDB (in the database of `store`)."""
         g = generation or live_generation(self.store, JOBS)
         raw = bson.CodecOptions(document_class=RawBSONDocument)
         return {
-            m: checksum(d.raw for d in self.store.database.get_collection(collection(m, g), raw).find())
+            m: checksum(d.raw for d in (store or self.store).database.get_collection(collection(m, g), raw).find())
             for m in JOBS.read_models
         }
 
     def projected(self, generation: int | None = None) -> int:
         """How many records of the jobs topic one generation has folded, by its checkpoints."""
         found = self.store.checkpoints.find(
-            {"read_model": "jobs", "generation": generation or live_generation(self.store, JOBS)}
+            {"family": "jobs", "generation": generation or live_generation(self.store, JOBS)}
         )
         return sum(c["next"] for c in found)
 
@@ -92,8 +99,44 @@ class Bench:
         """Until the checkpoints have passed `count` records."""
         wait_until(lambda: self._ready() and self.projected(generation) >= count, f"{count} records projected")
 
+    def vector(self, generation: int | None = None) -> dict[int, int]:
+        """The offset of the next record for one generation, by partition."""
+        found = self.store.checkpoints.find(
+            {"family": "jobs", "generation": generation or live_generation(self.store, JOBS)}
+        )
+        return {c["partition"]: c["next"] for c in found}
+
+    def all_projected(self, count: int) -> bool:
+        """Whether the checkpoints have passed `count` records."""
+        return self._ready() and self.projected() >= count
+
+    def projected_of(self, records: Sequence[Record], generation: int | None = None) -> list[Record]:
+        """Those of the records that stand before the checkpoints."""
+        vector = self.vector(generation)
+        return [r for r in records if r.offset < vector[r.partition]]
+
+    @contextmanager
+    def traffic_on(self, records: Sequence[Record], step: int = 5, pause_s: float = 0.01) -> Iterator[None]:
+        """Appends the records little by little while the block runs, what is left at its end."""
+        left, stop = iter(range(0, len(records), step)), threading.Event()
+
+        def go_on() -> None:
+            for start in left:
+                self.append(records[start : start + step])
+                if stop.wait(pause_s):
+                    return
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(DEADLINE_S)
+        self.append([r for start in left for r in records[start : start + step]])
+
     def _ready(self) -> bool:
-        return self.store.checkpoints.find_one() is not None
+        return self.store.checkpoints.find_one({"family": "jobs"}) is not None
 
     @contextmanager
     def live(self, group: str = "group") -> Iterator[Live]:
@@ -136,7 +179,19 @@ class Bench:
     def process(self, group: str = "group", **environment: str) -> subprocess.Popen[bytes]:
         """A projector process of its own."""
         argv = [sys.executable, "-m", "darkroom.projector", "--group", f"{self.name}-{group}"]
-        process = subprocess.Popen(argv, env={**self.environment, **environment}, stderr=subprocess.PIPE)
+        return self.start(argv, **environment)
+
+    @staticmethod
+    def said(process: subprocess.Popen[bytes]) -> bytes:
+        """All that it has said so far."""
+        process.stderr.seek(0)  # type: ignore[union-attr]
+        return process.stderr.read()  # type: ignore[union-attr]
+
+    def start(self, argv: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
+        """A process on this bench. What it says is read from its `stderr`, at any time and as often as wanted."""
+        with tempfile.NamedTemporaryFile("ab", prefix="darkroom-test-") as log:  # a pipe would be full some time
+            process = subprocess.Popen(argv, env={**self.environment, **environment}, stderr=log)
+            process.stderr = open(log.name, "rb")  # noqa: SIM115 - closed with the bench
         self.processes.append(process)
         return process
 
@@ -153,7 +208,8 @@ def bench_on(kafka: str, mongodb: str, name: str, timeout_s: float = 5.0) -> Ite
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
             process.kill()
-        process.communicate(timeout=DEADLINE_S)
+        process.wait(DEADLINE_S)
+        process.stderr.close()  # type: ignore[union-attr]
     store.client.drop_database(name)
     store.close()
     made.log.close(1.0)
@@ -196,6 +252,47 @@ def fragile(kafka: str, unique_name: str, tmp_path: Path) -> Iterator[Fragile]:
         mongod.kill()
 
 
+@dataclass
+class Trio:
+    """A bench on a replica set of three mongods."""
+
+    bench: Bench
+    replica_set: ReplicaSet
+    children: dict[Node, Child]
+    folder: Path
+
+    def primary(self) -> Node:
+        """Waits for one."""
+        address = None
+
+        def found() -> bool:
+            nonlocal address
+            address = self.bench.store.client.primary
+            return address is not None
+
+        wait_until(found, "there is a primary")
+        return next(node for node in self.children if (address or ())[1] == node.port)
+
+    def start(self, node: Node) -> None:
+        name, log = f"mongodb-{node.port}", self.folder / "mongodb.log"
+        self.children[node] = Child(name, self.replica_set.argv(node), log)
+
+
 @pytest.fixture
-def clean_fold() -> Callable[[Sequence[Record]], dict[str, Checksum]]:
-    return clean_fold_of
+def trio(kafka: str, unique_name: str, tmp_path: Path) -> Iterator[Trio]:
+    nodes = [Node(free_port(), tmp_path / f"mongodb-{n}") for n in range(3)]
+    replica_set = ReplicaSet(nodes, find_mongod())
+    children = {n: Child(f"mongodb-{n.port}", replica_set.argv(n), tmp_path / "mongodb.log") for n in nodes}
+    try:
+        wait_ready(children[nodes[0]], replica_set.probe, DEADLINE_S)
+        with bench_on(kafka, replica_set.uri, unique_name, timeout_s=1.0) as made:
+            yield Trio(made, replica_set, children, tmp_path)
+    finally:
+        for child in children.values():
+            child.kill()
+
+
+@pytest.fixture
+def clean_fold(unique_name: str) -> Callable[[Sequence[Record]], dict[str, Checksum]]:
+    """Of the records as the topic of `bench` holds them."""
+    return partial(clean_fold_of, topic=f"{unique_name}-jobs")

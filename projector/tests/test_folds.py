@@ -15,8 +15,7 @@ from darkroom.projector.batches import by_partition
 from darkroom.projector.checksum import Checksum, checksum, digest
 from darkroom.projector.projections.families import JOBS, MODELS, family_of
 from darkroom.projector.projections.plain import plain
-from darkroom.projector.shelf import Shelf
-from darkroom.projector.testing import LOST, MODEL, PICTURE, SPEC, Chain, results, traffic
+from darkroom.projector.testing import LOST, MODEL, PICTURE, SPEC, Chain, Kept, results, traffic
 from darkroom.runtime.eventlog.port import Record
 from darkroom.schemas import job, model
 from darkroom.schemas.errors import Undecodable
@@ -32,7 +31,7 @@ class Story:
 
     def __init__(self, family: Any = JOBS, key: str = ID) -> None:
         self.chain = Chain(key, 1)
-        self.shelf, self.family, self.offset = Shelf(), family, 0
+        self.kept, self.family, self.offset = Kept(), family, 0
         self.quarantined: list[dict[str, Any]] = []
 
     def add(self, event: Any, *, edit: Any = None, **more: Any) -> "Story":
@@ -40,19 +39,19 @@ class Story:
         return self.put(edit(record) if edit else record)
 
     def put(self, record: Record) -> "Story":
-        changes = self.family.fold("topic", 1, [replace(record, offset=self.offset)], self.shelf.load)
-        self.shelf.take(changes)
+        changes = self.family.fold("topic", 1, [replace(record, offset=self.offset)], self.kept.load)
+        self.kept.take(changes)
         self.quarantined += changes.quarantined
         self.offset += 1
         return self
 
     @property
     def job(self) -> dict[str, Any]:
-        (found,) = self.shelf.documents("jobs")
+        (found,) = self.kept.documents("jobs")
         return found
 
     def documents(self, read_model: str) -> list[dict[str, Any]]:
-        return self.shelf.documents(read_model)
+        return self.kept.documents(read_model)
 
 
 def started() -> Story:
@@ -60,14 +59,14 @@ def started() -> Story:
 
 
 def fold(records: Sequence[Record], partitions: int, sizes: list[int]) -> dict[str, Checksum]:
-    shelves = {p: Shelf() for p in range(partitions)}
+    kept = {p: Kept() for p in range(partitions)}
     start = 0
     while start < len(records):
         size = sizes.pop(0) if sizes else 100
         for partition, batch in by_partition(records[start : start + size]):
-            shelves[partition].take(JOBS.fold("t", partitions, batch, shelves[partition].load))
+            kept[partition].take(JOBS.fold("t", partitions, batch, kept[partition].load))
         start += size
-    return {m: checksum(d for s in shelves.values() for _, d in s.encoded(m)) for m in JOBS.read_models}
+    return {m: checksum(d for k in kept.values() for d in k.encoded(m)) for m in JOBS.read_models}
 
 
 @settings(max_examples=40, deadline=None)

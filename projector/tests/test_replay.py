@@ -10,14 +10,15 @@ import pytest
 
 from darkroom.projector.projections.families import JOBS
 from darkroom.projector.rebuild_job import rebuild_job
-from darkroom.projector.replay import Mode, Report, _join_and_switch, replay
-from darkroom.projector.store_generations import aliases_of, begin, hand_over, live_generation, switch
+from darkroom.projector.replay import Effort, Mode, Report, replay
+from darkroom.projector.store_generations import alias_of, begin, hand_over, live_generation
 from darkroom.projector.store_lease import Lease
+from darkroom.projector.switching import switch_to
 from darkroom.projector.testing import traffic, wait_until
 
 
-def run(bench, mode: Mode) -> Report:
-    return replay(bench.store, bench.log, bench.log.topic, JOBS, mode, lambda _: None, lambda _: None)
+def run(bench, mode: Mode, effort: Effort = Effort()) -> Report:  # noqa: B008 - it cannot change
+    return replay(bench.store, bench.log, bench.log.topic, JOBS, mode, lambda _: None, lambda _: None, effort)
 
 
 def test_switches_to_an_equal_generation_while_a_projector_works(bench, clean_fold):
@@ -47,8 +48,8 @@ def test_switches_to_an_equal_generation_while_a_projector_works(bench, clean_fo
     assert bench.checksums(3) == clean_fold(records)
     assert bench.checksums(2) == clean_fold(records)  # the one before is carried on
     assert "jobs_g1" not in bench.store.database.list_collection_names()
-    aliases = aliases_of(bench.store, JOBS)
-    assert all((a["live"], a["kept"], a["building"]) == (3, [2], None) for a in aliases.values())
+    alias = alias_of(bench.store, JOBS)
+    assert (alias["live"], alias["kept"], alias["building"]) == (3, [2], None)
 
 
 def test_works_without_a_projector(bench, clean_fold):
@@ -107,10 +108,8 @@ def test_closes_the_gap_itself_where_no_projector_does(bench, clean_fold):
     store, log = bench.store, bench.log
     generation = begin(store, JOBS)
     hand_over(store, JOBS, generation, log.topic, log.topic_id, dict.fromkeys(range(3), 0))  # all is missing
-    with store.session() as session:
-        assert not switch(store, session, JOBS, generation, log.topic)
     with Lease(store, JOBS, print) as lease:
-        _join_and_switch(store, log, log.topic, JOBS, generation, lease, lambda _: None)
+        switch_to(store, log, log.topic, JOBS, generation, lease)
     assert live_generation(store, JOBS) == generation
     assert bench.checksums(generation) == clean_fold(records)
 
@@ -144,7 +143,7 @@ def test_killed_half_way_it_starts_again(bench, clean_fold, failpoint):
     with bench.live():
         bench.wait_projected(len(records))
         argv = [sys.executable, "-c", KILLED, bench.kafka, bench.log.topic, bench.mongodb, bench.name]
-        killed = subprocess.run(argv, env={"DARKROOM_FAILPOINT": failpoint}, timeout=60)
+        killed = subprocess.run(argv, env=bench.environment | {"DARKROOM_FAILPOINT": failpoint}, timeout=60)
         assert killed.returncode == -signal.SIGKILL
         assert live_generation(bench.store, JOBS) == 1
         bench.store.database["replays"].update_many({}, {"$unset": {"until": ""}})  # its lease has run out

@@ -56,26 +56,32 @@ class Log:
     def begin(self) -> None:
         """Empty read models of generation 1, as at a projector's first start."""
         models = [views.collection(name, generation) for name in views.READ_MODELS for generation in (1, 2)]
-        for name in ("generations", "checkpoints", "quarantine", *models):
+        for name in (views.GENERATIONS, views.CHECKPOINTS, *models):
             self.database[name].delete_many({})
-        for name in views.READ_MODELS:
+        for family, members in views.FAMILIES.items():
             self.database.generations.insert_one(
-                {"_id": name, "live": 1, "kept": [], "building": None, "fold_versions": {"1": 1}}
+                {
+                    "_id": family,
+                    "live": 1,
+                    "kept": [],
+                    "building": None,
+                    "fold_versions": {"1": {name: views.FOLD_VERSIONS[name] for name in members}},
+                }
             )
-            self.checkpoints(name, 1)
+            self.checkpoints(family, 1)
 
     def make_indexes(self) -> None:
         for name in views.READ_MODELS:
             for index in views.INDEXES[name]:
                 self.database[views.collection(name, 1)].create_index(index)
 
-    def checkpoints(self, name: str, generation: int) -> None:
-        of_models = name in views.MODEL_READ_MODELS
+    def checkpoints(self, family: str, generation: int) -> None:
+        of_models = family == "models"
         self.database.checkpoints.insert_many(
             [
                 {
-                    "_id": views.checkpoint_id(name, generation, p),
-                    "read_model": name,
+                    "_id": views.checkpoint_id(family, generation, p),
+                    "family": family,
                     "generation": generation,
                     "partition": p,
                     "topic": "darkroom.models.v1" if of_models else "darkroom.jobs.v1",
@@ -87,6 +93,13 @@ class Log:
                 for p in range(1 if of_models else PARTITIONS)
             ]
         )
+
+    def switch(self, generation: int) -> None:
+        """Makes a generation of the jobs' family the live one, and drops the other, as `--prune` would."""
+        former = self.database.generations.find_one_and_update({"_id": "jobs"}, {"$set": {"live": generation}})
+        for name in views.JOB_READ_MODELS:
+            self.database[views.collection(name, former["live"])].drop()
+        self.database.checkpoints.delete_many({"family": "jobs", "generation": former["live"]})
 
     def picture(self, width: int = 60, height: int = 40, kind: str = "PNG", **save: Any) -> dict[str, Any]:
         """An input whose bytes are in the blob store."""
@@ -350,8 +363,8 @@ def running(mongodb: str) -> Iterator[Running]:
 def log(running: Running) -> Log:
     found = Log(running.database, running.blobs)
     found.begin()
-    for name in views.READ_MODELS:
-        running.store.generation(name, fresh=True)
+    for family in views.FAMILIES:
+        running.store.generation(family, fresh=True)
     return found
 
 

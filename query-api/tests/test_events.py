@@ -166,6 +166,7 @@ def test_the_history_may_know_of_a_deletion_before_the_jobs_do(service: Any) -> 
 
 
 def test_what_comes_from_far_back_is_sent_window_by_window(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "WINDOW_EVENTS_MIN", 2)
     monkeypatch.setattr(streams, "WINDOW_EVENTS_MAX", 2)
     jobs: dict[int, str] = {}
     while len(jobs) < 4:  # one job in each partition
@@ -190,6 +191,7 @@ def test_what_comes_from_far_back_is_sent_window_by_window(service: Any, monkeyp
 
 
 def test_a_stream_over_all_jobs_reads_far_back_in_windows(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "WINDOW_EVENTS_MIN", 3)
     monkeypatch.setattr(streams, "WINDOW_EVENTS_MAX", 3)
     jobs = [service.log.create() for _ in range(6)]
     for kind in ("execution-started", "cancelled"):
@@ -202,6 +204,15 @@ def test_a_stream_over_all_jobs_reads_far_back_in_windows(service: Any, monkeypa
     assert kinds(found).count("cancelled") == 6
 
 
+def test_windows_grow_while_their_events_are_small() -> None:
+    window, seen = streams.WINDOW_EVENTS_MIN, []
+    for size_bytes in (0, 100_000, 400_000, 400_000, 100_000, 100_000, 3_000_000, 700_000):
+        window = streams.window_after(window, size_bytes)
+        seen.append(window)
+    assert seen == [400, 800, 1600, 3200, 4000, 4000, 2000, 2000]
+    assert streams.window_after(streams.WINDOW_EVENTS_MIN, 2**30) == streams.WINDOW_EVENTS_MIN
+
+
 def _last(service: Any, job: str) -> int:
     return int(service.log.history[job][-1]["offset"])
 
@@ -211,13 +222,9 @@ def test_a_stream_follows_a_switch_of_generations(service: Any) -> None:
     with stream(service, f"/jobs/{job}/events") as events:
         events.entries(1)
         service.log.generation = 2
-        for name in ("jobs", "history", "runs"):
-            service.log.checkpoints(name, 2)
+        service.log.checkpoints("jobs", 2)
         service.log.event(job, "execution-started")
-        for name in ("jobs", "history", "runs"):
-            service.log.database.generations.update_one({"_id": name}, {"$set": {"live": 2}})
-            service.log.database[f"{name}_g1"].drop()
-        service.log.database.checkpoints.delete_many({"generation": 1, "read_model": {"$ne": "models"}})
+        service.log.switch(2)
         assert kinds(events.entries(1)) == ["execution-started"]
     service.log.make_indexes()
 

@@ -212,13 +212,9 @@ def test_a_switch_of_generations_hides_nothing(service: Any) -> None:
     """The alias moves and the old generation is dropped, while this process still knows the old alias."""
     job = service.log.create()
     assert service.json(f"/jobs/{job}")["version"] == 1
-    for name in ("jobs", "history", "runs"):
-        service.log.checkpoints(name, 2)
+    service.log.checkpoints("jobs", 2)
     service.log.write(job, generation=2)
-    for name in ("jobs", "history", "runs"):
-        service.log.database.generations.update_one({"_id": name}, {"$set": {"live": 2}})
-        service.log.database[f"{name}_g1"].drop()
-    service.log.database.checkpoints.delete_many({"generation": 1})
+    service.log.switch(2)
     assert service.json(f"/jobs/{job}")["version"] == 1
     assert len(service.json("/jobs")["items"]) == 1
     assert len(service.json(f"/jobs/{job}/events")["items"]) == 1

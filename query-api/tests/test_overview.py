@@ -12,6 +12,7 @@ from darkroom.query_api.app import make_query_app
 from darkroom.query_api.live import Watcher
 from darkroom.query_api.store import Store
 from darkroom.runtime.ids import Position, new_id
+from darkroom.schemas import views
 
 
 def test_models_with_their_labels(service: Any) -> None:
@@ -81,13 +82,17 @@ def test_stats(service: Any) -> None:
 
 def test_projections(service: Any) -> None:
     service.log.create()
-    service.log.database.quarantine.insert_one({"_id": "q", "topic": "darkroom.jobs.v1"})
+    service.log.database.jobs_quarantine_g1.insert_one({"_id": "darkroom.jobs.v1:p0:7"})
+    service.log.database.jobs_quarantine_g2.insert_one({"_id": "darkroom.jobs.v1:p0:7"})  # not the live generation
     service.log.database.checkpoints.update_one({"_id": "jobs:g1:p3"}, {"$inc": {"end_seen": 5}})
     body = service.json("/projections")
     assert not bodies.ProjectionList().validate(body)
     found = {p["read_model"]: p for p in body["items"]}
-    assert set(found) == {"jobs", "runs", "history", "stats", "models"}
-    assert (found["jobs"]["generation"], found["jobs"]["lag"], found["jobs"]["quarantined"]) == (1, 5, 1)
+    assert tuple(found) == views.READ_MODELS
+    assert {p["read_model"]: p["family"] for p in body["items"]} == views.FAMILY_OF
+    for name in views.JOB_READ_MODELS:
+        assert (found[name]["generation"], found[name]["lag"], found[name]["quarantined"]) == (1, 5, 1)
+        assert found[name]["fold_version"] == views.FOLD_VERSIONS[name]
     assert (found["models"]["quarantined"], found["models"]["lag"]) == (0, 0)
     assert sum(p["next"] for p in found["jobs"]["partitions"]) == 1
     assert found["jobs"]["partitions"][0]["end_seen_at"] == "2026-11-22T10:00:00.000Z"

@@ -25,15 +25,15 @@ def test_a_chain_begins_with_an_opening_event_and_no_other() -> None:
     assert accepts(0, "", guard_for(CREATED, 1, ""))
     assert not accepts(0, "", guard_for(STARTED, 1, ""))
     assert not accepts(0, "", guard_for(CREATED, 1, "e0"))
-    assert accepts(0, "", replace(guard_for(CREATED, 1, ""), type="darkroom.model.registered.v1"))
-    assert accepts(0, "", replace(guard_for(CREATED, 1, ""), type="darkroom.job.created.v9"))
+    assert accepts(0, "", guard_for(CREATED, 1, "")._replace(type="darkroom.model.registered.v1"))
+    assert accepts(0, "", guard_for(CREATED, 1, "")._replace(type="darkroom.job.created.v9"))
 
 
 @given(st.integers(0, 9), st.text(max_size=3), st.integers(0, 9), st.text(max_size=3))
 def test_at_most_one_version_and_predecessor_is_accepted(
     version: int, last: str, claimed: int, previous: str
 ) -> None:
-    guard = replace(guard_for(STARTED, 2, ""), version=claimed, prev_id=previous)
+    guard = guard_for(STARTED, 2, "")._replace(version=claimed, prev_id=previous)
     assert accepts(version, last, guard) == (version > 0 and claimed == version + 1 and previous == last)
 
 

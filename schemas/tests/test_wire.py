@@ -162,7 +162,7 @@ def test_data_that_contradict_the_guard(field: str) -> None:
 
 
 def test_a_created_event_that_executes_says_so_in_its_guard() -> None:
-    guard = replace(guard_for(QUEUED, 1, ""), run=0)
+    guard = guard_for(QUEUED, 1, "")._replace(run=0)
     key, value, written = encode(guard, QUEUED, CONTEXT)
     with pytest.raises(Undecodable, match="run or attempt"):
         _ = read_envelope(read_guard(key, written), value, written).event
@@ -176,7 +176,7 @@ def test_a_model_event_speaks_of_its_own_key() -> None:
 
 
 def test_an_unknown_type_keeps_its_guard_and_has_no_event() -> None:
-    guard = replace(GUARD, type="darkroom.job.teleported.v1")
+    guard = GUARD._replace(type="darkroom.job.teleported.v1")
     changed = [(n, v) for n, v in guard_headers(guard)] + [("content-type", wire.CONTENT_TYPE)]
     assert read_guard(KEY, changed) == guard
     with pytest.raises(Undecodable, match="unknown event type"):
@@ -193,7 +193,7 @@ def test_times_are_read_into_utc_whatever_their_offset() -> None:
 
 
 def test_upcasters_lift_step_by_step() -> None:
-    old = replace(GUARD, type="darkroom.job.execution-started.v-2")
+    old = GUARD._replace(type="darkroom.job.execution-started.v-2")
     data = orjson.loads(VALUE)["data"]
     names = {"data": {n: v for n, v in data.items() if n not in ("lease_s", "executor")}, "type": old.type}
     upcasters: dict[str, wire.Upcaster] = {

@@ -35,9 +35,11 @@ COMMANDS: dict[str, Entry] = {
     "models": Entry("darkroom.cli.models:app", "Adds, lists and retires models.", _JOBS),
     "simulate": Entry("darkroom.cli.simulate:simulate", "Makes seeded traffic.", _JOBS),
     "tail": Entry("darkroom.cli.tail:tail", "Prints the events of jobs as they happen.", _LOG),
+    "log": Entry("darkroom.cli.log:app", "Backs up the log in files, restores it, lists its blobs.", _LOG),
     "replay": Entry(
         "darkroom.cli.replay:replay", "Builds the read models again from the log, or checks them.", _LOG
     ),
+    "quarantine": Entry("darkroom.cli.quarantine:app", "Shows the records that no fold could read.", _LOG),
 }
 
 

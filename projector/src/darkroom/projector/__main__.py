@@ -15,7 +15,7 @@ from time import monotonic
 from darkroom.projector.ends import end_offsets
 from darkroom.projector.live import Group, Live
 from darkroom.projector.projections.families import JOBS, MODELS, Family
-from darkroom.projector.store import Fenced, Store
+from darkroom.projector.store import Fenced, Store, folds_of
 from darkroom.projector.store_generations import check, ensure, outdated
 from darkroom.runtime.eventlog.kafka import KafkaLog, Membership
 from darkroom.runtime.eventlog.topics import ensure_all_topics
@@ -94,7 +94,8 @@ def run(settings: Settings, group: str) -> int:
                 opening.callback(store.close)
                 its_own = opening.pop_all()
             live = Live(family, topic, log, store, partial(prepare, store, family, log))
-            join = partial(_join, settings.kafka, topic, group if family is JOBS else f"{group}-{family.name}")
+            # Old and new versions of the folds work side by side, so each has a group of its own.
+            join = partial(_join, settings.kafka, topic, f"{group}.{family.name}.{folds_of(family)}")
             loops.start(family.name, live, join, its_own)
         health = serve_health(settings.bind, settings.health_port, loops.why_not_ready)
         if health:

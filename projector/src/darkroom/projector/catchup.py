@@ -1,11 +1,13 @@
-"""Takes a generation that lags behind the live one to where the live one stands. Live loop and replay both use it:
-the checkpoint decides between them."""
+"""Takes a generation that lags behind another one to where that one stands. Live loop and replay both use it: the
+checkpoint decides between them."""
 
+from datetime import UTC, datetime
 from functools import partial
 
+from darkroom.projector.ends import Seen
 from darkroom.projector.projections.families import Family
 from darkroom.projector.reading import stretch
-from darkroom.projector.store import Session, Store, Work
+from darkroom.projector.store import Progress, Session, Store, Work
 from darkroom.runtime.eventlog.port import EventLog
 
 
@@ -17,15 +19,16 @@ def catch_up(
     topic: str,
     generation: int,
     partition: int,
-    start: int,
+    progress: Progress,
     stop: int,
 ) -> int:
-    """Folds [start, stop) of a partition into one generation; returns how many events. Raises Fenced where somebody
-    else does it, StoreUnavailable, LogUnavailable."""
-    events = 0
+    """Folds what one own generation lacks of a partition up to before offset `stop`; `progress` says where it
+    stands. Returns how many events. Raises Fenced where somebody else does it, StoreUnavailable, LogUnavailable."""
+    events, start = 0, progress.next[generation]
     for records in stretch(log, partition, start, stop):
         following = records[-1].offset + 1
-        work = Work(topic, partition, (generation,), start, following, following, alone=True)
+        seen = Seen(following, datetime.now(UTC))
+        work = Work(topic, partition, {generation: progress.own[generation]}, start, following, seen)
         fold = partial(family.fold, topic, log.partitions, records)
         store.project(session, family, work, fold)
         start, events = following, events + len(records)

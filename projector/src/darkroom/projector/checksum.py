@@ -19,10 +19,12 @@ class Checksum:
     count: int = 0
     total: int = 0
 
-    def add(self, document: bytes) -> None:
-        """Takes one document in, as BSON bytes."""
+    def add(self, document: bytes) -> int:
+        """Takes one document in, as BSON bytes, and returns its digest."""
+        value = digest(document)
         self.count += 1
-        self.total = (self.total + digest(document)) % _MODULUS
+        self.total = (self.total + value) % _MODULUS
+        return value
 
     def __add__(self, other: "Checksum") -> "Checksum":
         return Checksum(self.count + other.count, (self.total + other.total) % _MODULUS)

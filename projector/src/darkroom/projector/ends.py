@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from darkroom.runtime.eventlog.port import EventLog
 from darkroom.schemas.errors import LogUnavailable
@@ -15,13 +17,21 @@ def end_offsets(log: EventLog, timeout_s: float) -> dict[int, int]:
     return {p: log.end_offset(p, timeout_s) for p in range(log.partitions)}
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The end of a partition, and when it was seen (UTC)."""
+
+    end: int
+    at: datetime
+
+
 class Ends:
     """`partitions` says which ones to ask for."""
 
     def __init__(self, log: EventLog, partitions: Callable[[], Collection[int]]) -> None:
         self._log = log
         self._partitions = partitions
-        self._ends: dict[int, int] = {}
+        self._ends: dict[int, Seen] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ends", daemon=True)
         self.failure: str | None = None
@@ -33,19 +43,21 @@ class Ends:
         self._stopping.set()
         self._thread.join(2 * _TIMEOUT_S)
 
-    def get(self, partition: int, at_least: int) -> int:
-        """The end as last seen, which is never before what was already read."""
-        return max(self._ends.get(partition, 0), at_least)
+    def get(self, partition: int, at_least: int) -> Seen:
+        """The end as last seen, which is never before what was already read, and when."""
+        known = self._ends.get(partition)
+        return known if known is not None and known.end >= at_least else Seen(at_least, datetime.now(UTC))
 
-    def known(self, partition: int) -> int | None:
-        """The end as last seen, None before the first answer."""
+    def known(self, partition: int) -> Seen | None:
+        """The end as the broker last told it, None before the first answer."""
         return self._ends.get(partition)
 
     def _run(self) -> None:
         while not self._stopping.wait(_INTERVAL_S):
             for partition in self._partitions():
                 try:
-                    self._ends[partition] = self._log.end_offset(partition, _TIMEOUT_S)
+                    end = self._log.end_offset(partition, _TIMEOUT_S)
+                    self._ends[partition] = Seen(end, datetime.now(UTC))
                     self.failure = None
                 except LogUnavailable as error:
                     self.failure = str(error)

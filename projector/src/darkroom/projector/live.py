@@ -5,10 +5,14 @@
 3. project: one transaction per partition and batch (store.project), whose checkpoint is the fence;
 4. tell the group the new positions (for those who watch its lag; we never start from them).
 Whatever goes wrong between 2 and 3 ends in the same place: forget what was read, ask the checkpoints, go on there.
+
+It carries the generations that this code's own folds made, and leaves those of other versions alone: during a
+rolling deployment old and new code work side by side, each in a group of its own.
 """
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
 from threading import Event
@@ -20,7 +24,9 @@ from darkroom.projector.batches import EVENTS_MAX, by_partition
 from darkroom.projector.catchup import catch_up
 from darkroom.projector.ends import Ends
 from darkroom.projector.projections.families import Family
-from darkroom.projector.store import Fenced, Progress, Session, Store, Work
+from darkroom.projector.remembered import Remembered
+from darkroom.projector.store import Fenced, Progress, Session, Store, Work, folds_of
+from darkroom.runtime import failpoints
 from darkroom.runtime.eventlog.port import EventLog, Reader, Record
 from darkroom.schemas.errors import LogUnavailable, StoreUnavailable
 
@@ -28,9 +34,14 @@ _log = logging.getLogger("darkroom.projector")
 
 CATCH_UP_EVENTS_MAX = 10_000
 """A generation behind by more than this is left to the replay that builds it."""
+LANES = 2
+"""Transactions side by side, each of partitions of its own: one folds while MongoDB works for the other."""
 _POLL_S = 0.1
+_GATHER_S = 0.15
+_GATHER_POLL_S = 0.005
+_BACKLOG_EVENTS = EVENTS_MAX // 4
 _HOUSEKEEPING_S = 1.0
-_BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+_BACK_OFF_S = (0.1, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 class Group(Protocol):
@@ -50,22 +61,31 @@ class Group(Protocol):
         """Leaves the group."""
 
 
+class _Held(Fenced):
+    """Somebody switches generations just now: it will not take long."""
+
+
+_HELD = "generations are being switched just now"
 Prepare = Callable[[], None]
 """Makes what is missing in MongoDB, and refuses a log that does not fit (ValueError). Called before each start."""
 
 
 class Live:
-    """One family of read models, projected in the thread that calls `run`."""
+    """One family of read models, projected in the thread that calls `run`, and in one more where there is a
+    backlog in several partitions."""
 
     def __init__(self, family: Family, topic: str, log: EventLog, store: Store, prepare: Prepare) -> None:
         self._family, self._topic, self._log, self._store, self._prepare = family, topic, log, store, prepare
         self._progress: dict[int, Progress] = {}
         self._next: dict[int, int] = {}
         self._told: dict[int, int] = {}
+        self._remembered: dict[int, Remembered] = {}
+        self._quarantined: dict[int, int] = {}
         self._failures = 0
         self._open = ExitStack()
         self._reader: Reader | None = None
-        self._session: Session | None = None
+        self._lanes: list[Session] = []
+        self._threads: ThreadPoolExecutor | None = None
         self._ends = Ends(log, lambda: list(self._next))
         self._why_not_ready: str | None = "the projector has not started yet"
 
@@ -88,7 +108,7 @@ class Live:
             while not stopping.is_set():
                 group.poll(0)
                 try:
-                    if self._session is None or group.assigned != self._next.keys():
+                    if not self._lanes or group.assigned != self._progress.keys():
                         self._start(group.assigned)
                     self._step(group)
                     if monotonic() - housekeeping >= _HOUSEKEEPING_S:
@@ -96,7 +116,7 @@ class Live:
                         self._keep_house(group)
                 except (Fenced, StoreUnavailable) as error:
                     self._give_up(error)
-                    stopping.wait(_BACK_OFF_S[min(self._failures, len(_BACK_OFF_S)) - 1])
+                    stopping.wait(_BACK_OFF_S[min(self._failures, len(_BACK_OFF_S) - 1)])
         finally:
             self._ends.stop()
             self._close()
@@ -106,24 +126,69 @@ class Live:
     def _start(self, assigned: frozenset[int]) -> None:
         self._close()
         self._prepare()
-        session = self._open.enter_context(self._store.session())
-        self._store.take_over(session, self._topic, assigned)
+        lanes = [self._open.enter_context(self._store.session()) for _ in range(LANES)]
+        for number, lane in enumerate(lanes):
+            partitions = [p for p in assigned if p % LANES == number]
+            self._store.take_over(lane, self._family, self._topic, partitions)
         self._progress = self._store.progress(self._family, self._topic, assigned)
-        self._next = {p: progress.start for p, progress in self._progress.items()}
-        if assigned:
+        if any(progress.held for progress in self._progress.values()):
+            raise _Held(_HELD)
+        self._remembered = {p: Remembered() for p in assigned}
+        leads = {p: progress.lead for p, progress in self._progress.items()}
+        self._next = {p: self._progress[p].next[lead] for p, lead in leads.items() if lead is not None}
+        if self._next:
             self._reader = self._log.follow(self._next)
-        self._session, self._why_not_ready = session, None
-        _log.info("projecting %s, partitions %s", self._topic, _listed(assigned))
+        for partition, offset in self._next.items():
+            live = self._progress[partition].live
+            self._quarantined[partition] = self._store.quarantined(self._family, live, self._topic, partition)
+            metrics.show_checkpoint(self._topic, partition, offset)
+            metrics.show_quarantined(self._topic, partition, self._quarantined[partition])
+        self._threads = self._open.enter_context(ThreadPoolExecutor(LANES, thread_name_prefix="lane"))
+        self._lanes, self._why_not_ready = lanes, None
+        if len(self._next) < len(assigned):
+            self._why_not_ready = (
+                f"no generation of {self._family.name} was made by the folds of this version "
+                f"({folds_of(self._family)}): run `darkroom replay`"
+            )
+        _log.info("projecting %s, partitions %s", self._topic, _listed(frozenset(self._next)))
 
     def _step(self, group: Group) -> None:
         if self._reader is None:
             group.poll(_POLL_S)
             return
-        for partition, batch in by_partition(self._reader.poll(_POLL_S, EVENTS_MAX)):
-            self._project(partition, batch)
+        records = self._read(self._reader)
+        if not records:
+            return
+        failpoints.reach("projector-after-read")
+        lanes: list[list[tuple[int, list[Record]]]] = [[] for _ in range(LANES)]
+        for partition, batch in by_partition(records):
+            lanes[partition % LANES].append((partition, batch))
+        busy = [partial(self._project_all, n, batches) for n, batches in enumerate(lanes) if batches]
+        if len(busy) < 2:  # nothing to do side by side: no other thread has to wake up
+            for work in busy:
+                work()
+            return
+        assert self._threads is not None
+        done = [self._threads.submit(work) for work in busy]
+        wait(done)  # for all of them, also where one has failed
+        for one in done:
+            one.result()
 
-    def _project(self, partition: int, records: Sequence[Record]) -> None:
-        assert self._session is not None
+    def _read(self, reader: Reader) -> list[Record]:
+        """What is there. With a backlog, as much as makes full batches, for a larger batch costs less an event."""
+        records = list(reader.poll(_POLL_S, EVENTS_MAX))
+        until, enough = monotonic() + _GATHER_S, EVENTS_MAX * len(self._next)
+        more: Sequence[Record] = records
+        while len(more) >= _BACKLOG_EVENTS and len(records) < enough and monotonic() < until:
+            more = reader.poll(_GATHER_POLL_S, EVENTS_MAX)
+            records += more
+        return records
+
+    def _project_all(self, lane: int, batches: Sequence[tuple[int, list[Record]]]) -> None:
+        for partition, records in batches:
+            self._project(self._lanes[lane], partition, records)
+
+    def _project(self, session: Session, partition: int, records: Sequence[Record]) -> None:
         progress, stop = self._progress[partition], records[-1].offset + 1
         work = Work(
             topic=self._topic,
@@ -131,63 +196,79 @@ class Live:
             generations=progress.carried,
             start=self._next[partition],
             stop=stop,
-            end_seen=self._ends.get(partition, stop),
+            seen=self._ends.get(partition, stop),
         )
         with metrics.TRANSACTION_S.labels(self._topic).time():
             fold = partial(self._family.fold, self._topic, self._log.partitions, records)
-            changes = self._store.project(self._session, self._family, work, fold)
+            changes = self._store.project(session, self._family, work, fold, self._remembered[partition])
         self._next[partition], self._failures = stop, 0
         metrics.EVENTS.labels(self._topic).inc(changes.events)
         metrics.VOID.labels(self._topic).inc(changes.void)
         metrics.QUARANTINED.labels(self._topic).inc(len(changes.quarantined))
+        metrics.show_checkpoint(self._topic, partition, stop)
+        self._quarantined[partition] += len(changes.quarantined)
+        metrics.show_quarantined(self._topic, partition, self._quarantined[partition])
         for poison in changes.quarantined:
             _log.warning("quarantined %s: %s", poison["_id"], poison["reason"])
 
     def _keep_house(self, group: Group) -> None:
         """Once a second: end offsets, the group's positions, and generations that came, went, or lag behind."""
-        known = {p: end for p in self._next if (end := self._ends.known(p)) is not None}
-        ends = {p: (self._next[p], max(end, self._next[p])) for p, end in known.items()}
+        known = {p: seen for p in self._next if (seen := self._ends.known(p)) is not None}
+        ends = {p: (self._next[p], seen) for p, seen in known.items() if seen.end >= self._next[p]}
         self._store.touch(self._family, self._topic, ends)
-        for partition, (following, end) in ends.items():
-            metrics.LAG_EVENTS.labels(self._topic, partition).set(end - following)
+        for partition, (following, seen) in ends.items():
+            metrics.show_end(self._topic, partition, seen.end, following, seen.at.timestamp())
         told = self._untold()
+        failpoints.reach("projector-before-kafka-commit")
         group.commit(told)
         self._told |= told
-        if self._next:
-            found = self._store.progress(self._family, self._topic, self._next)
-            for partition, progress in found.items():
-                if progress.start != self._next[partition]:
-                    raise Fenced(f"partition {partition} of {self._topic} was moved to {progress.start}")
-                self._join(partition, progress)
+        if not self._progress:
+            return
+        found = self._store.progress(self._family, self._topic, self._progress)
+        for partition, progress in found.items():
+            known_as = self._progress[partition]
+            lead = progress.lead
+            if lead is None or partition not in self._next:
+                if lead is not None:
+                    raise Fenced(f"generation {lead} of {self._family.name} has come, which is ours")
+                continue
+            if progress.held:
+                raise _Held(_HELD)
+            if progress.next[lead] != self._next[partition]:
+                raise Fenced(f"partition {partition} of {self._topic} was moved to {progress.next[lead]}")
+            if any(known_as.own.get(generation) != era for generation, era in progress.own.items()):
+                raise Fenced(f"a new era of partition {partition} of {self._topic} has begun")
+            self._progress[partition] = self._joined(partition, progress, lead)
+        self._failures = 0
 
-    def _join(self, partition: int, progress: Progress) -> None:
-        """Takes generations that lag a little to where the live one stands; the next batch then carries them."""
-        assert self._session is not None
-        for generation, following in progress.next.items():
-            if 0 < progress.start - following <= CATCH_UP_EVENTS_MAX:
+    def _joined(self, partition: int, progress: Progress, lead: int) -> Progress:
+        """Takes generations that lag a little to where the leading one stands; the next batch then carries them."""
+        lagging = {g: progress.next[lead] - progress.next[g] for g in progress.own}
+        for generation, events in lagging.items():
+            if 0 < events <= CATCH_UP_EVENTS_MAX:
                 try:
                     catch_up(
                         self._store,
-                        self._session,
+                        self._lanes[partition % LANES],
                         self._log,
                         self._family,
                         self._topic,
                         generation,
                         partition,
-                        following,
-                        progress.start,
+                        progress,
+                        progress.next[lead],
                     )
                 except (Fenced, LogUnavailable) as error:
                     _log.info("generation %d of partition %d has to wait: %s", generation, partition, error)
-        if any(progress.start != following for following in progress.next.values()):
-            progress = self._store.progress(self._family, self._topic, [partition])[partition]
-        self._progress[partition] = progress
+        if any(lagging.values()):
+            return self._store.progress(self._family, self._topic, [partition])[partition]
+        return progress
 
     def _untold(self) -> dict[int, int]:
         return {p: offset for p, offset in self._next.items() if self._told.get(p) != offset}
 
     def _give_up(self, error: Exception) -> None:
-        self._failures += 1
+        self._failures += not isinstance(error, _Held)
         reason = "fenced" if isinstance(error, Fenced) else "store"
         metrics.RESTARTED.labels(self._topic, reason).inc()
         _log.warning("reading %s again from its checkpoints: %s", self._topic, error)
@@ -199,7 +280,8 @@ class Live:
             _log.debug("the session could not be ended in order: MongoDB ends it by itself")
 
     def _close(self) -> None:
-        self._session = None
+        self._lanes, self._remembered = [], {}
+        metrics.forget(self._topic, self._next)
         if self._reader is not None:
             self._reader.close()
             self._reader = None

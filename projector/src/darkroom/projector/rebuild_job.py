@@ -24,6 +24,11 @@ def rebuild_job(store: Store, log: EventLog, topic: str, job: str) -> dict[str, 
     with store.session() as session:
         for _ in range(_TRIES_MAX):
             progress = store.progress(JOBS, topic, [partition])[partition]
+            if progress.live not in progress.own:
+                raise ValueError(
+                    "the live generation was made by other folds than these: run `darkroom replay`, or rebuild the "
+                    "job with the version that made it"
+                )
             for batch in stretch(log, partition, read, progress.start):
                 records += [r for r in batch if r.key == job.encode()]
             read = max(read, progress.start)

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import DeleteOne, MongoClient, ReplaceOne, ReturnDocument, UpdateMany, UpdateOne
+from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, ReturnDocument, UpdateMany, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from darkroom.projector.ends import Seen
 from darkroom.projector.projections.families import Changes, Family, Load
+from darkroom.projector.remembered import Remembered
 from darkroom.runtime import failpoints
 from darkroom.schemas.errors import DarkroomError, StoreUnavailable
-from darkroom.schemas.views import CHECKPOINTS, GENERATIONS, QUARANTINE, checkpoint_id, collection
+from darkroom.schemas.views import CHECKPOINTS, FOLD_VERSIONS, GENERATIONS, QUARANTINES, checkpoint_id, collection
 
 Document = dict[str, Any]
 Session = ClientSession
@@ -27,6 +29,7 @@ PROJECTORS = "projectors"
 """Which database session works on which partition, so that a successor can end what a dead one left open."""
 
 _COMMIT_TIMEOUT_MS = 20_000
+_APPENDED = "history"
 
 
 class Fenced(DarkroomError):
@@ -36,28 +39,30 @@ class Fenced(DarkroomError):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A batch of one partition: the records from offset `start` to before `stop`, for these generations.
-
-    `alone`: other generations may stand at `start` too and are left there (catching up); otherwise all that stand
-    there have to be moved. `end_seen`: the end of the partition as last seen.
-    """
+    """A batch of one partition: the records from offset `start` to before `stop`, for these generations, each with
+    the era in which it is known (see views.Checkpoint). `seen`: the end of the partition as last seen."""
 
     topic: str
     partition: int
-    generations: tuple[int, ...]
+    generations: Mapping[int, int]
     start: int
     stop: int
-    end_seen: int
-    alone: bool = False
+    seen: Seen
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far each generation of a family has folded one partition: generation -> offset of the next record."""
+    """How far each generation of a family has folded one partition: generation -> offset of the next record.
+
+    `own`: the generations that this code's folds made, and that it may carry on, with their eras. `held`: somebody
+    switches generations just now, and nobody else may move them.
+    """
 
     live: int
     topic_ids: frozenset[str]
     next: Mapping[int, int]
+    own: Mapping[int, int]
+    held: bool
 
     @property
     def start(self) -> int:
@@ -65,9 +70,22 @@ class Progress:
         return self.next[self.live]
 
     @property
-    def carried(self) -> tuple[int, ...]:
-        """The generations that stand where the live one stands: they go on together."""
-        return tuple(sorted(g for g, offset in self.next.items() if offset == self.start))
+    def lead(self) -> int | None:
+        """The generation that this code follows: the live one if its own folds made it, else its newest one."""
+        return self.live if self.live in self.own else max(self.own, default=None)
+
+    @property
+    def carried(self) -> dict[int, int]:
+        """Its own generations that stand where the leading one stands, with their eras: they go on together."""
+        lead = self.lead
+        return {
+            g: era for g, era in sorted(self.own.items()) if lead is not None and self.next[g] == self.next[lead]
+        }
+
+
+def folds_of(family: Family) -> str:
+    """The versions of this code's folds of a family, as a checkpoint names them."""
+    return "-".join(f"{read_model}{FOLD_VERSIONS[read_model]}" for read_model in family.read_models)
 
 
 class Store:
@@ -110,28 +128,40 @@ class Store:
         """Where each partition stands. Raises Fenced if a checkpoint of the live generation is missing,
         StoreUnavailable."""
         with unavailable():
-            aliases = list(self.generations.find({"_id": {"$in": list(family.read_models)}}, session=session))
+            alias = self.generations.find_one({"_id": family.name}, session=session)
             found = list(
-                self.checkpoints.find(
-                    {
-                        "topic": topic,
-                        "partition": {"$in": sorted(partitions)},
-                        "read_model": {"$in": list(family.read_models)},
-                    },
+                self.checkpoints.aggregate(
+                    [
+                        {
+                            "$match": {
+                                "family": family.name,
+                                "topic": topic,
+                                "partition": {"$in": sorted(partitions)},
+                            }
+                        },
+                        {"$set": {"held": {"$gt": ["$held_until", "$$NOW"]}}},
+                    ],
                     session=session,
                 )
             )
-        lives = {a["live"] for a in aliases}
-        if len(lives) != 1 or len(aliases) != len(family.read_models):
-            raise Fenced(f"the read models of {family.name} have no live generation in common")
-        return {p: _progress(family, lives.copy().pop(), p, found) for p in partitions}
+        if alias is None:
+            raise Fenced(f"the read models of {family.name} have no live generation")
+        return {
+            p: _progress(family, alias["live"], p, [c for c in found if c["partition"] == p]) for p in partitions
+        }
 
     def project(
-        self, session: ClientSession, family: Family, work: Work, fold: Callable[[Load], Changes]
+        self,
+        session: ClientSession,
+        family: Family,
+        work: Work,
+        fold: Callable[[Load], Changes],
+        remembered: Remembered | None = None,
     ) -> Changes:
         """Folds and writes a batch, and moves its checkpoints, in one transaction. `fold` is called once for each
-        generation. Returns the changes of the first one. Raises Fenced, StoreUnavailable; after either, the
-        checkpoints say what has become of it.
+        generation. `remembered`: documents of this partition as the era knows them. Returns the changes of the
+        first generation. Raises Fenced, StoreUnavailable; after either, the checkpoints say what has become of it,
+        and what was remembered is to be forgotten.
 
         1. compare-and-set of the checkpoints: the fence, and a lock against any other projector;
         2. per generation: load the touched documents, fold, write whole documents;
@@ -149,45 +179,50 @@ class Store:
         ):
             self._move(session, family, work)
             for generation in work.generations:
-                changes = fold(self._loading(session, generation))
-                self._write(session, generation, changes)
+                loading = _Loading(self, session, generation, remembered)
+                changes = fold(loading.load)
+                self._write(session, generation, changes, loading.absent)
+                failpoints.reach("projector-after-writes")
+                if remembered is not None:
+                    remembered.take(generation, changes)
                 first = first or changes
-            failpoints.reach("before-commit")
-        failpoints.reach("after-commit")
+            failpoints.reach("projector-before-commit")
+        failpoints.reach("projector-after-commit")
         assert first is not None
         return first
 
-    def touch(self, family: Family, topic: str, ends: Mapping[int, tuple[int, int]]) -> None:
-        """Notes the end offsets that were seen, by partition with the position at which they were: (next, end). It
-        changes nothing where somebody else has moved on, and never takes back a later end."""
-        now = datetime.now(UTC)
+    def touch(self, family: Family, topic: str, ends: Mapping[int, tuple[int, Seen]]) -> None:
+        """Notes the end offsets that were seen, by partition with the position at which they were. It changes
+        nothing where somebody else has moved on, and never takes back a later end."""
+        ours: Document = {**_of(family, topic), "folds": folds_of(family)}
         changes: list[Any] = [
             UpdateMany(
-                {
-                    "topic": topic,
-                    "partition": partition,
-                    "read_model": {"$in": list(family.read_models)},
-                    "next": next_offset,
-                    "end_seen": {"$lte": end},
-                },
-                {"$set": {"end_seen": end, "end_seen_at": now}},
+                {**ours, "partition": partition, "next": next_offset, "end_seen": {"$lte": seen.end}},
+                {"$set": {"end_seen": seen.end}, "$max": {"end_seen_at": seen.at}},
             )
-            for partition, (next_offset, end) in ends.items()
+            for partition, (next_offset, seen) in ends.items()
         ]
         if changes:
             with unavailable():
                 self.checkpoints.bulk_write(changes, ordered=False)
 
-    def take_over(self, session: ClientSession, topic: str, partitions: Collection[int]) -> None:
-        """Ends the open transactions of those who had these partitions before. MongoDB would keep one of a killed
-        projector, and the locks it holds, for a minute."""
+    def quarantined(self, family: Family, generation: int, topic: str, partition: int) -> int:
+        """How many records of a partition no fold of a generation could read."""
+        target = self.database[collection(QUARANTINES[family.name], generation)]
+        with unavailable():
+            of_partition = {"$gte": f"{topic}:p{partition}:", "$lt": f"{topic}:p{partition};"}
+            return target.count_documents({"_id": of_partition})
+
+    def take_over(self, session: ClientSession, family: Family, topic: str, partitions: Collection[int]) -> None:
+        """Ends the open transactions of those who had these partitions before, with the same folds. MongoDB would
+        keep one of a killed projector, and the locks it holds, for a minute."""
         mine = session.session_id["id"]
         projectors = self.database[PROJECTORS]
         former = set()
         with unavailable():
             for partition in partitions:
                 before = projectors.find_one_and_update(
-                    {"_id": f"{topic}:p{partition}"},
+                    {"_id": f"{topic}:p{partition}:{folds_of(family)}"},
                     {"$set": {"session": mine, "since": datetime.now(UTC)}},
                     upsert=True,
                     return_document=ReturnDocument.BEFORE,
@@ -198,56 +233,60 @@ class Store:
                 self.client.admin.command("killSessions", [{"id": id} for id in former])
 
     def _move(self, session: ClientSession, family: Family, work: Work) -> None:
-        expected = len(family.read_models) * len(work.generations)
-        standing: Document = {
-            "topic": work.topic,
-            "partition": work.partition,
-            "read_model": {"$in": list(family.read_models)},
-            "next": work.start,
-        }
-        if work.alone:
-            standing["generation"] = {"$in": list(work.generations)}
-        moved = {
-            "next": work.stop,
-            "end_seen": max(work.end_seen, work.stop),
-            "end_seen_at": datetime.now(UTC),
-        }
+        known = [
+            {"_id": checkpoint_id(family.name, generation, work.partition), "era": era}
+            for generation, era in work.generations.items()
+        ]
+        standing: Document = {"$or": known, "topic": work.topic, "folds": folds_of(family), "next": work.start}
+        moved = {"next": work.stop, "end_seen": work.seen.end, "end_seen_at": work.seen.at}
         result = self.checkpoints.update_many(standing, {"$set": moved}, session=session)
-        if result.matched_count != expected:
+        if result.matched_count != len(work.generations):
             raise Fenced(
-                f"{result.matched_count} of {expected} checkpoints of {work.topic} stand at {work.start} in "
-                f"partition {work.partition}"
+                f"{result.matched_count} of {len(work.generations)} checkpoints of {work.topic} stand at "
+                f"{work.start} in partition {work.partition}, in the eras {work.generations}"
             )
 
-    def _loading(self, session: ClientSession, generation: int) -> Load:
-        def load(read_model: str, ids: Collection[str]) -> Mapping[str, Document]:
-            if not ids:
-                return {}
-            found = self.database[collection(read_model, generation)].find(
-                {"_id": {"$in": list(ids)}}, session=session, batch_size=len(ids) + 1
-            )
-            return {document["_id"]: document for document in found}
-
-        return load
-
-    def _write(self, session: ClientSession, generation: int, changes: Changes) -> None:
+    def _write(
+        self, session: ClientSession, generation: int, changes: Changes, absent: Callable[[str, str], bool]
+    ) -> None:
         for read_model in changes.put.keys() | changes.removed.keys() | _appending(changes):
             operations: list[Any] = [
-                ReplaceOne({"_id": id}, document, upsert=True)
+                InsertOne(document) if absent(read_model, id) else ReplaceOne({"_id": id}, document, upsert=True)
                 for id, document in changes.put.get(read_model, {}).items()
             ]
             operations += [DeleteOne({"_id": id}) for id in changes.removed.get(read_model, {})]
-            if read_model == "history":
+            if read_model == _APPENDED:
                 operations += [_append(id, entries) for id, entries in changes.appended.items()]
             if operations:
                 target = self.database[collection(read_model, generation)]
                 target.bulk_write(operations, ordered=False, session=session)
-        if changes.quarantined:
-            self.database[QUARANTINE].bulk_write(
-                [ReplaceOne({"_id": d["_id"]}, d, upsert=True) for d in changes.quarantined],
-                ordered=False,
-                session=session,
-            )
+
+
+class _Loading:
+    """The documents that a fold asks for, of one generation, and which of them there were."""
+
+    def __init__(
+        self, store: Store, session: ClientSession, generation: int, remembered: Remembered | None
+    ) -> None:
+        self._store, self._session, self._generation, self._remembered = store, session, generation, remembered
+        self._absent: dict[str, set[str]] = {}
+
+    def load(self, read_model: str, ids: Collection[str]) -> Mapping[str, Document]:
+        """See `families.Load`."""
+        known: dict[str, Document] = {}
+        if self._remembered is not None:
+            known = self._remembered.of(self._generation, read_model, ids)
+        asked = [id for id in ids if id not in known]
+        if asked:
+            target = self._store.database[collection(read_model, self._generation)]
+            for document in target.find({"_id": {"$in": asked}}, session=self._session, batch_size=len(asked) + 1):
+                known[document["_id"]] = document
+        self._absent[read_model] = {id for id in asked if id not in known}
+        return known
+
+    def absent(self, read_model: str, id: str) -> bool:
+        """Whether it was asked for and is not there. A chunk of history that is put whole is always new."""
+        return read_model == _APPENDED or id in self._absent.get(read_model, ())
 
 
 @contextmanager
@@ -261,6 +300,10 @@ def unavailable() -> Iterator[None]:
         raise StoreUnavailable(f"MongoDB: {type(error).__name__}: {str(error)[:300]}") from error
 
 
+def _of(family: Family, topic: str) -> Document:
+    return {"family": family.name, "topic": topic}
+
+
 def _append(id: str, entries: list[Document]) -> UpdateOne:
     return UpdateOne(
         {"_id": id}, {"$push": {"entries": {"$each": entries}}, "$set": {"last": entries[-1]["offset"]}}
@@ -268,21 +311,18 @@ def _append(id: str, entries: list[Document]) -> UpdateOne:
 
 
 def _appending(changes: Changes) -> set[str]:
-    return {"history"} if changes.appended else set()
+    return {_APPENDED} if changes.appended else set()
 
 
 def _progress(family: Family, live: int, partition: int, checkpoints: list[Document]) -> Progress:
-    here = [c for c in checkpoints if c["partition"] == partition]
-    by_id = {c["_id"]: c["next"] for c in here}
-    following: dict[int, int] = {}
-    for generation in {c["generation"] for c in here}:
-        offsets = {by_id.get(checkpoint_id(m, generation, partition)) for m in family.read_models}
-        offset = offsets.pop()
-        if offsets or offset is None:
-            if generation == live:
-                raise Fenced(f"the checkpoints of {family.name} in partition {partition} do not agree")
-            continue
-        following[generation] = offset
+    following = {c["generation"]: c["next"] for c in checkpoints}
     if live not in following:
         raise Fenced(f"partition {partition} has no checkpoint for generation {live} of {family.name}")
-    return Progress(live, frozenset(c["topic_id"] for c in here), following)
+    ours = folds_of(family)
+    return Progress(
+        live=live,
+        topic_ids=frozenset(c["topic_id"] for c in checkpoints),
+        next=following,
+        own={c["generation"]: c["era"] for c in checkpoints if c["folds"] == ours},
+        held=any(c["held"] for c in checkpoints if c["folds"] == ours),
+    )

@@ -2,10 +2,12 @@
 
 import threading
 from queue import Queue
+from typing import Any
 
 from bson.raw_bson import RawBSONDocument
 
 from darkroom.projector.store import Store, unavailable
+from darkroom.schemas.views import collection
 
 _BATCH_SIZE_BYTES = 4 * 2**20
 _BATCH_DOCUMENTS = 2_000
@@ -38,11 +40,11 @@ class Inserter:
         if kind is None and self._failure is not None:
             raise self._failure
 
-    def add(self, collection: str, document: bytes) -> None:
-        """Inserts a document soon. Raises what an earlier insert raised."""
-        if collection != self._target or self._pending_bytes > _BATCH_SIZE_BYTES:
+    def add(self, target: str, document: bytes) -> None:
+        """Inserts a document into the collection `target` soon. Raises what an earlier insert raised."""
+        if target != self._target or self._pending_bytes > _BATCH_SIZE_BYTES:
             self._flush()
-            self._target = collection
+            self._target = target
         self._pending.append(RawBSONDocument(document))
         self._pending_bytes += len(document)
         if len(self._pending) >= _BATCH_DOCUMENTS:
@@ -59,9 +61,15 @@ class Inserter:
         while (batch := self._queue.get()) is not None:
             if self._failure is not None:
                 continue  # drained, so that `add` never waits for a thread that has given up
-            collection, documents = batch
+            target, documents = batch
             try:
                 with unavailable():
-                    self._store.database[collection].insert_many(documents, ordered=False)
+                    self._store.database[target].insert_many(documents, ordered=False)
             except BaseException as error:
                 self._failure = error
+
+
+def inserted(store: Store, generation: int, read_model: str, id: str) -> dict[str, Any] | None:
+    """A document of a generation that is being built. Raises StoreUnavailable."""
+    with unavailable():
+        return store.database[collection(read_model, generation)].find_one({"_id": id})

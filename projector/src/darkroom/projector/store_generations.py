@@ -1,10 +1,8 @@
-"""Generations of read models: made, handed over to the live loop, switched to, dropped.
-
-A generation belongs to a whole family (its read models rest on one chain), so its alias documents change together.
-"""
+"""Generations of a family's read models: made, handed over to the live loop, held, switched to, dropped."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,32 +12,32 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from darkroom.projector.projections.families import Family
-from darkroom.projector.store import PROJECTORS, Fenced, Store, unavailable
-from darkroom.schemas.views import FOLD_VERSIONS, INDEXES, QUARANTINE, checkpoint_id, collection
+from darkroom.projector.store import PROJECTORS, Fenced, Store, folds_of, unavailable
+from darkroom.schemas.views import FOLD_VERSIONS, GENERATIONS, INDEXES, checkpoint_id, collection
 
 _log = logging.getLogger("darkroom.projector")
 Document = dict[str, Any]
 _NAMESPACE_EXISTS = 48
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEXT_ERA: list[Document] = [{"$set": {"era": {"$add": ["$era", 1]}}}]
 
 
 def ensure(store: Store, family: Family, topic: str, topic_id: str, partitions: int) -> None:
-    """Makes what a first start needs: alias documents (generation 1), collections, indexes, checkpoints at 0.
+    """Makes what a first start needs: the alias document (generation 1), collections, indexes, checkpoints at 0.
 
     Raises ValueError, with a sentence that says what to do, if documents stand there without a checkpoint.
     """
     with unavailable():
-        for read_model in family.read_models:
-            new = {"live": 1, "kept": [], "building": None, "fold_versions": {"1": FOLD_VERSIONS[read_model]}}
-            _insert_if_missing(store, "generations", {"_id": read_model, **new})
-        for name in (QUARANTINE, PROJECTORS):
-            _make_collection(store, name)
-        store.checkpoints.create_index([("topic", 1), ("partition", 1)])
+        versions = {"1": versions_of(family)}
+        new = {"_id": family.name, "live": 1, "kept": [], "building": None, "fold_versions": versions}
+        _insert_if_missing(store, GENERATIONS, new)
+        _make_collection(store, PROJECTORS)
+        store.checkpoints.create_index([("family", 1), ("topic", 1), ("partition", 1)])
         live = live_generation(store, family)
-        make_collections(store, family, live)
-        make_indexes(store, family, live)
         if _has_checkpoints(store, family, live):
             return
+        make_collections(store, family, live)
+        make_indexes(store, family, live)
         for read_model in family.read_models:
             name = collection(read_model, live)
             if store.database[name].find_one({}, {"_id": 1}) and not _has_checkpoints(store, family, live):
@@ -47,8 +45,10 @@ def ensure(store: Store, family: Family, topic: str, topic_id: str, partitions: 
                     f"collection {name} holds documents, but there is no checkpoint that says how far they go: "
                     f"drop the database {store.database.name} (all of it is made again from the log)"
                 )
-        for checkpoint in checkpoints_at(family, live, topic, topic_id, dict.fromkeys(range(partitions), 0)):
-            _insert_if_missing(store, "checkpoints", checkpoint)
+    with _transaction(store) as session:
+        if store.checkpoints.find_one({"family": family.name}, session=session) is None:  # nobody was quicker
+            found = checkpoints_at(family, live, topic, topic_id, dict.fromkeys(range(partitions), 0))
+            store.checkpoints.insert_many(found, session=session)
 
 
 def check(
@@ -58,7 +58,7 @@ def check(
     folded from: another topic id, other partitions, or an end before a checkpoint. Touches nothing. `ask_ends`
     gives the end offset of each partition; what it raises passes through."""
     with unavailable():
-        found = list(store.checkpoints.find({"read_model": {"$in": list(family.read_models)}}))
+        found = list(store.checkpoints.find({"family": family.name}))
     # Only now: other projectors may be at work, and no checkpoint stands beyond an end that is asked for after it.
     ends = ask_ends()
     remedy = (
@@ -83,97 +83,121 @@ def check(
 
 
 def live_generation(store: Store, family: Family) -> int:
-    """The generation that readers read. Raises Fenced if there is none, or not one for the whole family."""
-    aliases = aliases_of(store, family)
-    lives = {a["live"] for a in aliases.values()}
-    if len(aliases) != len(family.read_models) or len(lives) != 1:
-        raise Fenced(f"the read models of {family.name} have no live generation in common")
-    return int(lives.pop())
+    """The generation that readers read. Raises Fenced if there is none."""
+    return int(alias_of(store, family)["live"])
 
 
-def aliases_of(store: Store, family: Family) -> dict[str, Document]:
-    """The alias documents (views.Generation) by read model."""
+def alias_of(store: Store, family: Family) -> Document:
+    """The family's alias document (views.Generation). Raises Fenced if there is none."""
     with unavailable():
-        found = store.generations.find({"_id": {"$in": list(family.read_models)}})
-        return {a["_id"]: a for a in found}
+        alias = store.generations.find_one({"_id": family.name})
+    if alias is None:
+        raise Fenced(f"the read models of {family.name} have no live generation")
+    return alias
+
+
+def versions_of(family: Family) -> dict[str, int]:
+    """The versions of this code's folds, by read model."""
+    return {read_model: FOLD_VERSIONS[read_model] for read_model in family.read_models}
 
 
 def outdated(store: Store, family: Family) -> list[str]:
     """The read models whose live generation was folded by another version of the fold than this code's."""
-    return [
-        name
-        for name, alias in sorted(aliases_of(store, family).items())
-        if alias["fold_versions"].get(str(alias["live"])) != FOLD_VERSIONS[name]
-    ]
+    alias = alias_of(store, family)
+    made_by = alias["fold_versions"].get(str(alias["live"]), {})
+    return [name for name, version in versions_of(family).items() if made_by.get(name) != version]
 
 
 def begin(store: Store, family: Family) -> int:
     """A new generation, empty, noted as being built; what an earlier replay left half-built is dropped. The caller
     holds the replay's lease."""
-    aliases = aliases_of(store, family)
-    known = {g for a in aliases.values() for g in (a["live"], *a["kept"], a["building"]) if g is not None}
-    for half_built in {a["building"] for a in aliases.values() if a["building"] is not None}:
-        _log.info("dropping generation %d of %s, which was half built", half_built, family.name)
-        drop(store, family, [half_built])
-    generation: int = max(known) + 1
+    alias = alias_of(store, family)
+    if alias["building"] is not None:
+        _log.info("dropping generation %d of %s, which was half built", alias["building"], family.name)
+        drop(store, family, [alias["building"]])
+    generation: int = max(g for g in (alias["live"], *alias["kept"], alias["building"]) if g is not None) + 1
     drop(store, family, [generation])  # collections may be left over from a replay that was killed while dropping
     make_collections(store, family, generation)
     with unavailable():
-        for read_model in family.read_models:
-            store.generations.update_one(
-                {"_id": read_model},
-                {
-                    "$set": {
-                        "building": generation,
-                        f"fold_versions.{generation}": FOLD_VERSIONS[read_model],
-                    }
-                },
-            )
+        store.generations.update_one(
+            {"_id": family.name},
+            {"$set": {"building": generation, f"fold_versions.{generation}": versions_of(family)}},
+        )
     return generation
 
 
 def hand_over(
     store: Store, family: Family, generation: int, topic: str, topic_id: str, vector: Mapping[int, int]
 ) -> None:
-    """Gives a finished generation its checkpoints: from now on the live loop carries it, once it stands where the
-    live one stands."""
-    checkpoints = checkpoints_at(family, generation, topic, topic_id, vector)
-    with store.session() as session, unavailable(), session.start_transaction():
-        store.checkpoints.insert_many(checkpoints, session=session)
+    """Gives a finished generation its checkpoints: from now on the live loop of its folds carries it. The era
+    changes for all, so that this loop hears of it."""
+    with _transaction(store) as session:
+        store.checkpoints.insert_many(checkpoints_at(family, generation, topic, topic_id, vector), session=session)
+    with unavailable():  # not in the transaction, which would fail wherever a projection is under way
+        store.checkpoints.update_many({"family": family.name}, _NEXT_ERA)
 
 
-def switch(store: Store, session: ClientSession, family: Family, generation: int, topic: str) -> bool:
-    """Makes `generation` the live one if every partition of it stands where the live one stands; False if not yet.
+def hold(store: Store, family: Family, held_s: float) -> None:
+    """From the return on, no projector moves a checkpoint of the family for at most `held_s` seconds; a transaction
+    that was under way has ended. Raises StoreUnavailable."""
+    with unavailable():  # not in a transaction: such an update waits for those under way instead of failing
+        store.checkpoints.update_many({"family": family.name}, _held_for(held_s) + _NEXT_ERA)
 
-    One transaction: it compares all checkpoints, writes to each of them (so that a projection under way, which may
-    not know of the new generation, conflicts with it and is decided again), and compares-and-sets the aliases. The
-    former live generation is kept; those kept before are no longer carried. Raises Fenced, StoreUnavailable.
+
+def release(store: Store, family: Family, others: bool = False) -> None:
+    """Ends what `hold` began; `others`: only for the generations that other folds than this code's made."""
+    of: Document = {"family": family.name} | ({"folds": {"$ne": folds_of(family)}} if others else {})
+    with unavailable():
+        store.checkpoints.update_many(of, [{"$unset": "held_until"}, *_NEXT_ERA])
+
+
+def make_live(
+    store: Store,
+    session: ClientSession,
+    family: Family,
+    generation: int,
+    keep: Collection[int],
+    linger_s: float,
+    ahead: bool = False,
+) -> bool:
+    """Makes `generation` the live one if all its partitions stand where those of the live one stand (or `ahead` of
+    them, where that is allowed); False if not yet. The former live generation is kept, and so are those of `keep`;
+    others are no longer carried.
+
+    One transaction: it compares all checkpoints, begins a new era (so that a projection under way, which may not
+    know of the new generation, conflicts with it and is decided again), and compares-and-sets the alias. Two of the
+    same folds go on together, and are released; of different ones, each would go at its own pace, so both stay
+    where they are for `linger_s`, until no reader reads the former one any more (see views.ALIAS_AGE_S_MAX).
+    Raises Fenced, StoreUnavailable.
     """
     with (
         unavailable(),
         session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")),
     ):
-        aliases = list(store.generations.find({"_id": {"$in": list(family.read_models)}}, session=session))
-        live, kept = aliases[0]["live"], aliases[0]["kept"]
-        of_family: Document = {"topic": topic, "read_model": {"$in": list(family.read_models)}}
-        found = list(store.checkpoints.find(of_family, session=session))
-        standing = {(c["read_model"], c["partition"], c["generation"]): c["next"] for c in found}
-        places = {(c["read_model"], c["partition"]) for c in found}
-        for place in places:
-            if standing.get((*place, generation)) != standing.get((*place, live)):
+        alias = store.generations.find_one({"_id": family.name}, session=session)
+        assert alias is not None
+        live = alias["live"]
+        found = list(store.checkpoints.find({"family": family.name}, session=session))
+        standing = {(c["partition"], c["generation"]): c["next"] for c in found}
+        for partition in {c["partition"] for c in found}:
+            new, old = standing.get((partition, generation), -1), standing[partition, live]
+            if new < old or (new > old and not ahead):
                 session.abort_transaction()
                 return False
-        store.checkpoints.update_many(of_family, {"$inc": {"switches": 1}}, session=session)
-        old: Document = {"generation": {"$in": [g for g in kept if g != generation]}}
-        store.checkpoints.delete_many(of_family | old, session=session)
-        changed = store.generations.update_many(
-            {"_id": {"$in": list(family.read_models)}, "live": live, "building": generation},
-            {"$set": {"live": generation, "kept": [live], "building": None}},
+        kept = sorted({live, *keep} & {c["generation"] for c in found} - {generation})
+        others: Document = {"family": family.name, "generation": {"$nin": [generation, *kept]}}
+        store.checkpoints.delete_many(others, session=session)
+        together = len({c["folds"] for c in found if c["generation"] in (generation, live)}) == 1
+        held: list[Document] = [{"$unset": "held_until"}] if together else _held_for(linger_s)
+        store.checkpoints.update_many({"family": family.name}, held + _NEXT_ERA, session=session)
+        building = None if alias["building"] == generation else alias["building"]
+        changed = store.generations.update_one(
+            {"_id": family.name, "live": live},
+            {"$set": {"live": generation, "kept": kept, "building": building}},
             session=session,
         )
-        if changed.matched_count != len(family.read_models):
-            raise Fenced(f"generation {generation} of {family.name} is no longer the one being built")
-    drop(store, family, kept)
+        if changed.matched_count != 1:
+            raise Fenced(f"the live generation of {family.name} was changed by somebody else")
     return True
 
 
@@ -181,22 +205,27 @@ def abandon(store: Store, family: Family, generation: int) -> None:
     """Drops a generation that is being built, and forgets it."""
     drop(store, family, [generation])
     with unavailable():
-        store.generations.update_many(
-            {"_id": {"$in": list(family.read_models)}, "building": generation}, {"$set": {"building": None}}
-        )
+        store.generations.update_one({"_id": family.name, "building": generation}, {"$set": {"building": None}})
+
+
+def prune(store: Store, family: Family) -> list[int]:
+    """Drops the generations that are kept for a rollback; returns which."""
+    kept = list(alias_of(store, family)["kept"])
+    drop(store, family, kept)
+    with unavailable():
+        store.generations.update_one({"_id": family.name}, {"$pull": {"kept": {"$in": kept}}})
+    return kept
 
 
 def drop(store: Store, family: Family, generations: Collection[int]) -> None:
     """Removes the checkpoints (so that nobody carries them), then the collections. Never the live generation."""
     doomed = [g for g in generations if g != live_generation(store, family)]
     with unavailable():
-        store.checkpoints.delete_many(
-            {"read_model": {"$in": list(family.read_models)}, "generation": {"$in": doomed}}
-        )
+        store.checkpoints.delete_many({"family": family.name, "generation": {"$in": doomed}})
         for generation in doomed:
             for read_model in family.read_models:
                 store.database[collection(read_model, generation)].drop()
-                store.generations.update_one({"_id": read_model}, {"$unset": {f"fold_versions.{generation}": ""}})
+            store.generations.update_one({"_id": family.name}, {"$unset": {f"fold_versions.{generation}": ""}})
 
 
 def make_collections(store: Store, family: Family, generation: int) -> None:
@@ -215,27 +244,42 @@ def make_indexes(store: Store, family: Family, generation: int) -> None:
 def checkpoints_at(
     family: Family, generation: int, topic: str, topic_id: str, vector: Mapping[int, int]
 ) -> list[Document]:
-    """Checkpoint documents (views.Checkpoint) at the given offsets by partition."""
+    """Checkpoint documents (views.Checkpoint) of this code's folds, at the given offsets by partition."""
     return [
         {
-            "_id": checkpoint_id(read_model, generation, partition),
-            "read_model": read_model,
+            "_id": checkpoint_id(family.name, generation, partition),
+            "family": family.name,
             "generation": generation,
             "partition": partition,
             "topic": topic,
             "topic_id": topic_id,
+            "folds": folds_of(family),
             "next": offset,
+            "era": 0,
             "end_seen": offset,
             "end_seen_at": _EPOCH,
         }
         for partition, offset in sorted(vector.items())
-        for read_model in family.read_models
     ]
 
 
+@contextmanager
+def _transaction(store: Store) -> Iterator[ClientSession]:
+    with (
+        store.session() as session,
+        unavailable(),
+        session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")),
+    ):
+        yield session
+
+
+def _held_for(seconds: float) -> list[Document]:
+    until = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": int(seconds * 1000)}}
+    return [{"$set": {"held_until": until}}]
+
+
 def _has_checkpoints(store: Store, family: Family, generation: int) -> bool:
-    ours = {"read_model": {"$in": list(family.read_models)}, "generation": generation}
-    return store.checkpoints.find_one(ours) is not None
+    return store.checkpoints.find_one({"family": family.name, "generation": generation}) is not None
 
 
 def _make_collection(store: Store, name: str) -> None:

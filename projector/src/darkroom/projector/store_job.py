@@ -1,6 +1,5 @@
 """Puts the rebuilt documents of one job in the place of those that are there."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from pymongo.read_concern import ReadConcern
@@ -8,7 +7,7 @@ from pymongo.write_concern import WriteConcern
 
 from darkroom.projector.projections.families import JOBS
 from darkroom.projector.store import Fenced, Progress, Session, Store, unavailable
-from darkroom.schemas.views import collection
+from darkroom.schemas.views import checkpoint_id, collection
 
 
 def put_job(
@@ -20,27 +19,23 @@ def put_job(
     job: str,
     documents: dict[str, list[dict[str, Any]]],
 ) -> None:
-    """One transaction, and only if the checkpoints still stand where the documents were folded to; writing to the
-    checkpoints makes a projection under way conflict with it. Raises Fenced, StoreUnavailable."""
+    """One transaction, and only if the checkpoints still stand where the documents were folded to. It begins a new
+    era of the partition: a projection under way conflicts with it, and a projector forgets what it remembers of
+    the documents. Raises Fenced, StoreUnavailable."""
     with (
         unavailable(),
         session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")),
     ):
-        standing = {
-            "topic": topic,
-            "partition": partition,
-            "read_model": {"$in": list(JOBS.read_models)},
-            "next": progress.start,
-        }
-        touched = store.checkpoints.update_many(
-            standing, {"$set": {"end_seen_at": datetime.now(UTC)}}, session=session
-        )
-        if touched.modified_count != len(JOBS.read_models) * len(progress.carried):
+        known = [{"_id": checkpoint_id(JOBS.name, g, partition), "era": era} for g, era in progress.carried.items()]
+        standing: dict[str, Any] = {"$or": known, "topic": topic, "next": progress.start}
+        if store.checkpoints.update_many(standing, {"$inc": {"era": 1}}, session=session).matched_count != len(
+            known
+        ):
             raise Fenced(f"partition {partition} of {topic} has moved on")
         for generation in progress.carried:
-            for read_model, found in documents.items():
+            for read_model, rebuilt in documents.items():
                 target = store.database[collection(read_model, generation)]
-                field = "_id" if read_model == "jobs" else "job"
-                target.delete_many({field: job}, session=session)
-                if found:
-                    target.insert_many(found, session=session)
+                of_job = job if read_model == "jobs" else {"$gte": f"{job}:", "$lt": f"{job};"}  # ";" follows ":"
+                target.delete_many({"_id": of_job}, session=session)
+                if rebuilt:
+                    target.insert_many(rebuilt, session=session)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -28,19 +29,21 @@ class Lease:
         self._owner = uuid4().hex
         self._stopping = threading.Event()
         self._renewed = monotonic()
+        self._others_until: datetime | None = None
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def __enter__(self) -> "Lease":
-        until = monotonic() + LEASE_S + 1
-        waited = False
+        until, first, waited = monotonic() + LEASE_S + 1, None, False
         while not self._take():
-            if monotonic() > until:
+            first = first or self._others_until
+            if not waited:
+                waited = True
+                self._on_wait(f"waiting up to {LEASE_S} s for the lease of an earlier replay")
+            # A lease that is renewed meanwhile is not a dead one's.
+            if self._others_until != first or monotonic() > until:
                 raise ValueError(
                     f"another replay of {self._family.name} is under way: wait for it to end, or stop it"
                 )
-            if not waited:
-                self._on_wait(f"waiting up to {LEASE_S} s for the lease of an earlier replay")
-                waited = True
             self._stopping.wait(0.2)
         self._thread.start()
         return self
@@ -74,6 +77,7 @@ class Lease:
             except DuplicateKeyError:
                 return False  # another one has just made it
         if held is None or held["owner"] != self._owner:
+            self._others_until = held["until"] if held else None
             return False
         self._renewed = before
         return True

@@ -255,18 +255,19 @@ class PartitionProgress(Schema):
     )
     next = whole(description="offset of the next event to fold")
     end_seen = whole(description="end offset of the log that the projector last saw")
-    end_seen_at = time()
+    end_seen_at = maybe_time(description="when the projector saw it; null: it never has")
     lag = whole(description="events seen and not yet folded")
 
 
 class Projection(Schema):
     read_model = text()
+    family = text(description="read models of one family stand at the same checkpoints and are switched together")
     generation = whole()
     kept = fields.List(fields.Integer(), required=True)
     building = fields.Integer(required=True, allow_none=True)
     fold_version = fields.Integer(required=True, allow_none=True)
     topic = fields.String(required=True, allow_none=True)
-    quarantined = whole(description="records of the topic that could not be read")
+    quarantined = whole(description="records of its family's topic that no fold could read")
     lag = whole()
     partitions = fields.List(fields.Nested(PartitionProgress), required=True)
 

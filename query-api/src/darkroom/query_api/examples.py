@@ -134,6 +134,7 @@ PROJECTIONS: dict[str, Any] = {
     "items": [
         {
             "read_model": "jobs",
+            "family": "jobs",
             "generation": 1,
             "kept": [],
             "building": None,

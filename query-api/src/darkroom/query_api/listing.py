@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from darkroom.query_api.arguments import STATUSES
 from darkroom.runtime.http.problems import ProblemError
 
 FILTERS = ("status", "model", "label", "created_from", "created_to", "id")
@@ -20,7 +21,7 @@ def query_of(tenant: str, filters: Mapping[str, Any], cursor: str | None) -> dic
     statuses = filters.get("status")
     query: dict[str, Any] = {
         "tenant": tenant,
-        "status": {"$in": sorted(set(statuses))} if statuses else {"$ne": "deleted"},
+        "status": {"$in": sorted(set(statuses or STATUSES))},  # never "deleted"
     }
     if name := filters.get("model"):
         name, _, version = name.partition("@")
@@ -36,13 +37,12 @@ def query_of(tenant: str, filters: Mapping[str, Any], cursor: str | None) -> dic
         created["$gte"] = filters["created_from"]
     if "created_to" in filters:
         created["$lt"] = filters["created_to"]
-    if created:
-        query["created_at"] = created
     if cursor is not None:
         at, last_id = _read_cursor(cursor, filters)
-        older: list[dict[str, Any]] = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": last_id}}]
-        # The first condition is implied by the second; it gives the index scan its bound.
-        query = {"$and": [query, {"created_at": {"$lte": at}}, {"$or": older}]}
+        created["$lte"] = at  # where the index scan begins
+        query["$nor"] = [{"created_at": at, "_id": {"$gte": last_id}}]
+    if created:
+        query["created_at"] = created
     return query
 
 

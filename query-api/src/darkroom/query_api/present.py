@@ -1,7 +1,7 @@
 """Documents of the read model as bodies of the API. Pure; http-api.md's shapes, stated again in bodies.py."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -12,6 +12,8 @@ from darkroom.schemas.wire import rfc3339
 
 PREFIX = "/api/v1/inference"
 Body = dict[str, Any]
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a projector has seen the end of a partition whose checkpoint was made and not moved yet."""
 
 
 class Presenter:
@@ -151,22 +153,20 @@ def model(doc: Mapping[str, Any], labels: Mapping[str, list[str] | None]) -> Bod
 
 
 def projection(
-    alias: Mapping[str, Any], marks: list[tuple[str, int, Mark]], quarantined: Mapping[str, int]
+    read_model: str, alias: Mapping[str, Any], marks: list[tuple[str, int, Mark]], quarantined: Mapping[str, int]
 ) -> Body:
-    """One read model: its live generation, and how far it has folded each partition."""
-    live = sorted(
-        (m for name, generation, m in marks if (name, generation) == (alias["_id"], alias["live"])),
-        key=lambda m: m.partition,
-    )
-    topic = live[0].topic if live else None
+    """One read model: the live generation of its family, and how far that has folded each partition."""
+    family, generation = alias["_id"], alias["live"]
+    live = sorted((m for f, g, m in marks if (f, g) == (family, generation)), key=lambda m: m.partition)
     return {
-        "read_model": alias["_id"],
-        "generation": alias["live"],
+        "read_model": read_model,
+        "family": family,
+        "generation": generation,
         "kept": alias.get("kept", []),
         "building": alias.get("building"),
-        "fold_version": alias.get("fold_versions", {}).get(str(alias["live"])),
-        "topic": topic,
-        "quarantined": quarantined.get(topic, 0) if topic else 0,
+        "fold_version": alias.get("fold_versions", {}).get(str(generation), {}).get(read_model),
+        "topic": live[0].topic if live else None,
+        "quarantined": quarantined.get(family, 0),
         "lag": sum(_lag(m) for m in live),
         "partitions": [
             {
@@ -174,7 +174,7 @@ def projection(
                 "position": Position(m.topic_id, m.partition, m.next - 1).token() if m.next else None,
                 "next": m.next,
                 "end_seen": m.end_seen,
-                "end_seen_at": when(m.end_seen_at),
+                "end_seen_at": when(m.end_seen_at if m.end_seen_at > _NEVER else None),
                 "lag": _lag(m),
             }
             for m in live

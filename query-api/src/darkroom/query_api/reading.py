@@ -5,10 +5,11 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from darkroom.query_api.live import RECHECK_S, Waiting, Watcher, seconds_left
-from darkroom.query_api.store import GenerationGone, Mark, Store
+from darkroom.query_api.store import Mark, Store
+from darkroom.query_api.store_errors import GenerationGone
 from darkroom.runtime.ids import Position
 from darkroom.schemas.errors import ReadModelBehind, StoreUnavailable
-from darkroom.schemas.views import checkpoint_id
+from darkroom.schemas.views import FAMILY_OF, checkpoint_id
 
 R = TypeVar("R")
 _GENERATIONS_TRIED_MAX = 3
@@ -35,40 +36,42 @@ class Reader:
         deadline: float = 0.0,
         absent: Callable[[R], bool] = lambda found: not found,
     ) -> R:
-        """`get(generation)` once that generation has passed every position of `after`.
+        """`get(generation)` once that generation of `read_model`, and with it of its whole family, has passed
+        every position of `after`.
 
         What is absent may have gone with its generation: the alias is read again before that is believed.
         Raises ReadModelBehind, ForeignPosition, StoreUnavailable, TooManyWaiting.
         """
-        fresh = False
+        fresh, family = False, FAMILY_OF[read_model]
         for _ in range(_GENERATIONS_TRIED_MAX):
             try:
-                generation = self.store.generation(read_model, fresh)
+                generation = self.store.generation(family, fresh)
                 self._pass(read_model, generation, after, deadline)
                 found = get(generation)
             except GenerationGone:
                 fresh = True
                 continue
-            if not absent(found) or self.store.generation(read_model, fresh=True) == generation:
+            if not absent(found) or self.store.generation(family, fresh=True) == generation:
                 return found
             fresh = True
         raise StoreUnavailable(f"The read model {read_model} is being changed over; try again.")
 
     def _pass(self, read_model: str, generation: int, after: Sequence[Position], deadline: float) -> None:
-        if not after or _passed(self.store.marks(read_model, generation), after):
+        family = FAMILY_OF[read_model]
+        if not after or _passed(self.store.marks(family, generation), after):
             return
-        ids = [checkpoint_id(read_model, generation, p.partition) for p in after]
+        ids = [checkpoint_id(family, generation, p.partition) for p in after]
         with self.waiting.a_wait():
             while True:
                 since = self.watcher.seen(ids)
-                marks = self.store.marks(read_model, generation)
+                marks = self.store.marks(family, generation)
                 if _passed(marks, after):
                     return
                 left = seconds_left(deadline)
                 if left <= 0 or self.watcher.stopping:
                     raise ReadModelBehind(_behind(read_model, marks, after))
                 self.watcher.wait_change(ids, since, min(left, RECHECK_S))
-                if self.store.generation(read_model) != generation:
+                if self.store.generation(family) != generation:
                     raise GenerationGone
 
     def job(
@@ -90,7 +93,7 @@ class Reader:
         Read the entries first. Raises StoreUnavailable.
         """
         jobs = {e["job"] for e in entries}
-        # The history may be ahead of the read model of the jobs.
+        # What the history says already needs no asking; nor would it be unsaid by an older generation of the jobs.
         found = {e["job"] for e in entries if e["status"] == "deleted"}
         asked = sorted(jobs - found)
         if asked:

@@ -1,17 +1,17 @@
-"""Places where a fault test can kill the process: DARKROOM_FAILPOINT=<name>, or <name>:<n> for the n-th time."""
+"""Places where a fault test can end the process: DARKROOM_FAILPOINT=<name>, or <name>:<n> for the n-th time; with
+`stop@` in front it is only stopped there (SIGSTOP), until the test lets it go on."""
 
 import os
 import signal
-from collections import Counter
+from itertools import count
 
-_wanted, _, _nth = os.environ.get("DARKROOM_FAILPOINT", "").partition(":")
-_reached: Counter[str] = Counter()
+_how, _, _where = os.environ.get("DARKROOM_FAILPOINT", "").rpartition("@")
+_wanted, _, _nth = _where.partition(":")
+_signal = {"": signal.SIGKILL, "stop": signal.SIGSTOP}[_how]
+_times = count(1)
 
 
 def reach(name: str) -> None:
-    """Kills this process (SIGKILL, nothing is cleaned up) if the environment asks for it here and now."""
-    if _wanted != name:
-        return
-    _reached[name] += 1
-    if _reached[name] == int(_nth or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+    """Kills or stops this process (nothing is cleaned up) if the environment asks for it here and now."""
+    if _wanted == name and next(_times) == int(_nth or 1):
+        os.kill(os.getpid(), _signal)

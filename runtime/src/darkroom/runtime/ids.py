@@ -67,3 +67,30 @@ class Position:
         if found is None:
             raise ValueError("not a position token")
         return cls(found[3], int(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A place in a whole topic: the offset of the next event of each partition. Its token is opaque to clients."""
+
+    topic_id: str
+    next: tuple[int, ...]
+
+    def token(self) -> str:
+        text = f"v1.{'.'.join(str(n) for n in self.next)}~{self.topic_id}"
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, token: str) -> "Vector":
+        """Raises ValueError for what is no token of ours."""
+        try:
+            text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+        except (binascii.Error, ValueError):
+            raise ValueError("not a token of a stream over all jobs") from None
+        numbers, _, topic_id = text.partition("~")
+        version, *offsets = numbers.split(".")
+        if version != "v1" or not topic_id or not all(n.isascii() and n.isdigit() for n in offsets):
+            raise ValueError("not a token of a stream over all jobs")
+        if not offsets or any(len(n) > 18 for n in offsets):
+            raise ValueError("not a token of a stream over all jobs")
+        return cls(topic_id, tuple(int(n) for n in offsets))

@@ -1,8 +1,9 @@
 """The read documents: their shapes, where they stand, and their indexes as data. Projector and query API share
 this and nothing else.
 
-A read model lives in generations: collection `<model>_g<n>`. Which one is read is said by one document per read
-model in `generations`. A projector's progress is one checkpoint document per read model, generation and partition.
+Read models that are folded from one topic form a family: they rest on one chain and change in one transaction. A
+family lives in generations: collections `<read model>_g<n>`. Which one is read is said by one document per family
+in `generations`. How far it has come is one checkpoint document per family, generation and partition.
 """
 
 from datetime import datetime
@@ -10,15 +11,33 @@ from typing import Any, NotRequired, TypedDict
 
 GENERATIONS = "generations"
 CHECKPOINTS = "checkpoints"
-QUARANTINE = "quarantine"
 
-JOB_READ_MODELS = ("jobs", "runs", "history", "stats")
+JOB_READ_MODELS = ("jobs", "runs", "history", "stats", "jobs_quarantine")
 """Folded from the jobs topic, in this order, in one transaction."""
-MODEL_READ_MODELS = ("models",)
+MODEL_READ_MODELS = ("models", "models_quarantine")
+FAMILIES = {"jobs": JOB_READ_MODELS, "models": MODEL_READ_MODELS}
 READ_MODELS = JOB_READ_MODELS + MODEL_READ_MODELS
+FAMILY_OF = {read_model: family for family, members in FAMILIES.items() for read_model in members}
+QUARANTINES = {"jobs": "jobs_quarantine", "models": "models_quarantine"}
+"""The read model of each family that keeps the records which no fold could read."""
 
-FOLD_VERSIONS = {"jobs": 1, "runs": 1, "history": 1, "stats": 1, "models": 1}
-"""Raise one whenever its fold or shape changes: the projector then asks for a replay."""
+FOLD_VERSIONS = {
+    "jobs": 1,
+    "runs": 1,
+    "history": 1,
+    "stats": 1,
+    "jobs_quarantine": 1,
+    "models": 1,
+    "models_quarantine": 1,
+}
+"""Raise one whenever its fold or shape changes: the projector then asks for a replay, and meanwhile leaves the
+generations of other versions alone."""
+
+ALIAS_AGE_S_MAX = 0.5
+"""How long a reader may remember which generation is live. Two sides rely on it. The query API sees a switch within
+this time, and asks again after it. A switch of generations holds all checkpoints of the family in their places for
+at least this long after it has changed the alias: until then, readers that know of it and readers that do not are
+shown the same positions, so nobody who asks one and then the other goes backwards."""
 
 TIMELINE_ENTRIES_MAX = 200
 """Entries kept in a job's document (the newest); the whole history stands in `history`."""
@@ -29,17 +48,20 @@ HISTORY_CHUNK_SIZE_BYTES_MAX = 4 * 2**20
 
 INDEXES: dict[str, list[list[tuple[str, int]]]] = {
     "jobs": [
-        [("tenant", 1), ("created_at", -1), ("_id", -1)],
         [("tenant", 1), ("status", 1), ("created_at", -1), ("_id", -1)],
         [("tenant", 1), ("model.name", 1), ("created_at", -1), ("_id", -1)],
         [("tenant", 1), ("labels", 1), ("created_at", -1), ("_id", -1)],
     ],
-    "runs": [[("job", 1), ("run", 1)]],
-    "history": [[("job", 1), ("chunk", 1)], [("partition", 1), ("last", 1)]],
-    "stats": [],
-    "models": [],
+    "runs": [],
+    "history": [[("partition", 1), ("last", 1), ("first", 1)]],
+    "stats": [[("tenant", 1), ("hour", 1)]],
+    "jobs_quarantine": [],
+    "models": [[("tenant", 1), ("_id", 1)]],
+    "models_quarantine": [],
 }
-"""Secondary indexes: each is used by a query of the query API."""
+"""Secondary indexes: each is used by a query of the query API, and none of its queries goes without (a test asks
+MongoDB). They are few, because each costs at every event: runs and chunks of history are found by their ids, which
+begin with the job's."""
 
 
 def collection(read_model: str, generation: int) -> str:
@@ -47,36 +69,41 @@ def collection(read_model: str, generation: int) -> str:
     return f"{read_model}_g{generation}"
 
 
-def checkpoint_id(read_model: str, generation: int, partition: int) -> str:
-    return f"{read_model}:g{generation}:p{partition}"
+def checkpoint_id(family: str, generation: int, partition: int) -> str:
+    return f"{family}:g{generation}:p{partition}"
 
 
 class Generation(TypedDict):
-    """`_id` is the read model's name. `live` is what readers read; `kept` is carried on for a rollback;
-    `building` is being made by a replay. `fold_versions` maps str(generation) to the fold that made it."""
+    """`_id` is the family's name. `live` is what readers read; `kept` is carried on for a rollback; `building` is
+    being made by a replay. `fold_versions` says which folds made a generation: str(generation) -> read model ->
+    version."""
 
     _id: str
     live: int
     kept: list[int]
     building: int | None
-    fold_versions: dict[str, int]
+    fold_versions: dict[str, dict[str, int]]
 
 
 class Checkpoint(TypedDict):
     """How far one generation has folded one partition: `next` is the offset of the next event. `end_seen` is the
-    end offset that its projector last saw, at `end_seen_at` (UTC). `switches` counts the switches of generation it
-    was part of."""
+    end offset that its projector last saw, at `end_seen_at` (UTC). `folds` names the versions of the folds that
+    made it: only they may carry it on. `era` is raised, for all generations of a partition at once, by whoever
+    changes documents or generations beside the projection; a projector moves a checkpoint only in the era that it
+    knows. `held_until`: nobody moves it before that time, while generations are switched."""
 
     _id: str
-    read_model: str
+    family: str
     generation: int
     partition: int
     topic: str
     topic_id: str
+    folds: str
     next: int
+    era: int
     end_seen: int
     end_seen_at: datetime
-    switches: NotRequired[int]
+    held_until: NotRequired[datetime]
 
 
 class Attempt(TypedDict):

@@ -2,17 +2,22 @@
 
 from datetime import datetime
 
-from darkroom.projector.projections.plain import mapping, moment, plain, text
+from darkroom.projector.projections.plain import mapping, moment, plain, size_of, text
 from darkroom.projector.projections.step import Document, Step, take
 from darkroom.runtime.eventlog.port import Record
 from darkroom.schemas.chain import Guard, short_type
 from darkroom.schemas.errors import Undecodable
+from darkroom.schemas.upcasting import Versions
 from darkroom.schemas.wire import Envelope
 
+VERSIONS_MAX = 1_000
+DESCRIPTION_SIZE_BYTES_MAX = 12 * 2**10
+"""Together they keep a model's document under MongoDB's 16 MiB."""
 
-def fold_model(before: Document | None, guard: Guard, record: Record) -> Step:
-    """The model's document after one record of its partition. Void events leave no trace in it."""
-    return take(before, guard, record, accepted=_accepted, void=_void, chain_only=_chain_only)
+
+def fold_model(before: Document | None, guard: Guard, record: Record, versions: Versions) -> Step:
+    """What one record of its partition does to a model. Void events leave no trace in it."""
+    return take(before, guard, record, versions, accepted=_accepted, void=_void, chain_only=_chain_only)
 
 
 def _accepted(before: Document | None, envelope: Envelope, record: Record) -> Document:
@@ -22,6 +27,8 @@ def _accepted(before: Document | None, envelope: Envelope, record: Record) -> Do
         case "registered":
             version = _registered(mapping(envelope.data["description"]), time)
             others = [v for v in model["versions"] if v["version"] != version["version"]]
+            if len(others) >= VERSIONS_MAX:
+                raise Undecodable(f"the model has {VERSIONS_MAX} versions already")
             return model | {"versions": [*others, version]}
         case "retired":
             retired = text(envelope.data["version"])
@@ -53,6 +60,8 @@ def _chain_only(before: Document | None, guard: Guard, record: Record) -> Docume
 
 
 def _registered(description: Document, time: datetime) -> Document:
+    if size_of(description) > DESCRIPTION_SIZE_BYTES_MAX:
+        raise Undecodable(f"the description takes more than {DESCRIPTION_SIZE_BYTES_MAX} bytes")
     return {
         "version": text(description["version"]),
         "status": "active",

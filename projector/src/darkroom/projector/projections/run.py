@@ -1,4 +1,7 @@
-"""One run inside a job's document: its latest one, from its request to its end."""
+"""One run inside a job's document: its latest one, from its request to its end.
+
+A run is never changed in place: each event makes another one, which shares with it what stays.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -7,6 +10,11 @@ from darkroom.projector.projections.plain import mapping, milliseconds, number, 
 from darkroom.schemas.errors import Undecodable
 
 Document = dict[str, Any]
+
+# A run may be tried again and again, and its document must stay under 16 MiB: the newest attempts are kept.
+_ATTEMPTS_MAX = 100
+_NAME_LENGTH_MAX = 500
+_DETAIL_LENGTH_MAX = 8_000
 
 
 def model_of(spec: Document) -> Document:
@@ -38,14 +46,14 @@ def settings_of(spec: Document) -> Document:
     }
 
 
-def requested(run: int, spec: Document, time: datetime) -> Document:
+def requested(run: int, model: Document, inputs: list[Document], settings: Document, time: datetime) -> Document:
     """A run that was just asked for."""
     return {
-        "run": whole(run),
+        "run": run,
         "status": "queued",
-        "model": model_of(spec),
-        "inputs": inputs_of(spec),
-        **settings_of(spec),
+        "model": model,
+        "inputs": inputs,
+        **settings,
         "requested_at": time,
         "started_at": None,
         "finished_at": None,
@@ -95,7 +103,7 @@ def evolve(run: Document | None, kind: str, data: Document, time: datetime) -> D
 def _started(run: Document, data: Document, time: datetime) -> Document:
     attempt = {
         "attempt": whole(data["attempt"]),
-        "executor": text(data["executor"]),
+        "executor": text(data["executor"], _NAME_LENGTH_MAX),
         "started_at": time,
         "ended_at": None,
         "outcome": "running",
@@ -105,7 +113,7 @@ def _started(run: Document, data: Document, time: datetime) -> Document:
         "status": "running",
         "started_at": run["started_at"] or time,
         "attempt": attempt["attempt"],
-        "attempts": [*run["attempts"], attempt],
+        "attempts": [*run["attempts"][1 - _ATTEMPTS_MAX :], attempt],
     }
 
 
@@ -138,7 +146,11 @@ def _durations(run: Document, end: datetime) -> Document:
 
 def _problem(value: Any) -> Document:
     problem = mapping(value)
-    return {name: text(problem[name]) for name in ("type", "title", "detail")}
+    return {
+        "type": text(problem["type"], _NAME_LENGTH_MAX),
+        "title": text(problem["title"], _NAME_LENGTH_MAX),
+        "detail": text(problem["detail"], _DETAIL_LENGTH_MAX),
+    }
 
 
 def _blob(value: Any) -> Document | None:

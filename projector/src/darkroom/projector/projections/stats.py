@@ -4,76 +4,98 @@ Sums are taken event by event in the order of the log, never batch by batch: flo
 depend on where a batch ended.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from darkroom.projector.projections.plain import moment
 from darkroom.projector.projections.step import Document, Step
 from darkroom.schemas.chain import short_type
 from darkroom.schemas.job import Status
 
+_DELETED = str(Status.DELETED)
+_DURATION_MAX_MS = 1e12  # some 31 years: what no clock said can spoil no sum
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What one event adds to one document of `stats`. `finished`: the timing of the run, if it made it
-    succeed. A run that failed has no stages to take means of, and is counted by its event alone."""
-
-    id: str
-    tenant: str
-    partition: int
-    hour: datetime
-    model: Document
-    kind: str
-    void: bool
-    finished: Document | None
+Place = tuple[datetime, str, str, str, int]
+"""Hour, tenant, model, its version, partition: what one document counts."""
 
 
-def count(step: Step) -> Counted | None:
-    """The contribution of a step; None for what is quarantined."""
-    job, envelope = step.after, step.envelope
-    if job is None or envelope is None:
-        return None
-    kind = short_type(envelope.guard.type)
-    hour = moment(envelope.time).replace(minute=0, second=0, microsecond=0)
-    model, partition = job["model"], job["partition"]
-    succeeds = step.accepted and kind == "execution-succeeded"
-    return Counted(
-        id=f"{hour:%Y-%m-%dT%H}|{job['tenant']}|{model['name']}@{model['version']}|p{partition}",
-        tenant=job["tenant"],
-        partition=partition,
-        hour=hour,
-        model=model,
-        kind=kind,
-        void=not step.accepted,
-        finished=job["run"]["timing"] if succeeds and job["status"] != Status.DELETED else None,
-    )
+@dataclass(slots=True)
+class Tally:
+    """What the events of a batch add to one document, in their order. `finished`: the timings of runs that
+    succeeded. A run that failed has no stages to take means of, and is counted by its event alone."""
+
+    kinds: dict[str, int] = field(default_factory=dict)
+    void: int = 0
+    finished: list[Document] = field(default_factory=list)
 
 
-def fold_stats(before: Document | None, counted: Counted) -> Document:
-    """The document with one more event in it."""
-    after = dict(before) if before else _empty(counted)
-    if counted.void:
-        after["void"] += 1
-        return after
-    events = dict(after["events"])
-    events[counted.kind] = events.get(counted.kind, 0) + 1
-    after["events"] = events
-    if counted.finished is not None:
-        after["finished"] += 1
+class Stats:
+    """What a batch changes in `stats`."""
+
+    def __init__(self) -> None:
+        self._tallies: dict[Place, Tally] = {}
+
+    def see(self, step: Step) -> None:
+        """Takes in the next step of the partition; what is quarantined is not counted here."""
+        job, envelope = step.after, step.envelope
+        if job is None or envelope is None:
+            return
+        model, hour = job["model"], envelope.time.replace(minute=0, second=0, microsecond=0)
+        place = hour, job["tenant"], model["name"], model["version"], job["partition"]
+        tally = self._tallies.get(place)
+        if tally is None:
+            tally = self._tallies[place] = Tally()
+        if not step.accepted:
+            tally.void += 1
+            return
+        kind = short_type(envelope.guard.type)
+        tally.kinds[kind] = tally.kinds.get(kind, 0) + 1
+        if kind == "execution-succeeded" and job["status"] != _DELETED:
+            tally.finished.append(job["run"]["timing"])
+
+    def ids(self) -> dict[str, None]:
+        """The documents that change."""
+        return {_id(place): None for place in self._tallies}
+
+    def changed(self, before: Mapping[str, Document]) -> dict[str, Document]:
+        """The documents by id, given those that exist."""
+        return {
+            id: _counted(before.get(id) or _empty(id, place), tally)
+            for place, tally in self._tallies.items()
+            for id in (_id(place),)
+        }
+
+
+def _id(place: Place) -> str:
+    hour, tenant, model, version, partition = place
+    return f"{hour:%Y-%m-%dT%H}|{tenant}|{model}@{version}|p{partition}"
+
+
+def _counted(document: Document, tally: Tally) -> Document:
+    document["void"] += tally.void
+    events = document["events"]
+    for kind, count in tally.kinds.items():
+        events[kind] = events.get(kind, 0) + count
+    for timing in tally.finished:
+        document["finished"] += 1
         for name in ("queued_ms", "running_ms", "inference_ms"):
-            value = counted.finished.get(name)
-            after[name] += float(value) if isinstance(value, int | float) else 0.0
-    return after
+            document[name] += _milliseconds(timing.get(name))
+    return document
 
 
-def _empty(counted: Counted) -> Document:
+def _milliseconds(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and abs(value) <= _DURATION_MAX_MS else 0.0
+
+
+def _empty(id: str, place: Place) -> Document:
+    hour, tenant, model, version, partition = place
     return {
-        "_id": counted.id,
-        "tenant": counted.tenant,
-        "partition": counted.partition,
-        "hour": counted.hour,
-        "model": counted.model["name"],
-        "model_version": counted.model["version"],
+        "_id": id,
+        "tenant": tenant,
+        "partition": partition,
+        "hour": hour,
+        "model": model,
+        "model_version": version,
         "events": {},
         "void": 0,
         "finished": 0,

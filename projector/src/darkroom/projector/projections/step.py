@@ -1,36 +1,55 @@
-"""What one record does to one aggregate: the input of every read model but the one that keeps its chain."""
+"""What one record does to one aggregate: what every read model but the one that keeps its chain looks at.
+
+The rule for a record that cannot be used, in the order in which it is tried:
+
+1. No guard can be read from its headers, or its key belongs into another partition, or it continues a chain that
+   does not exist: it touches no aggregate. It is quarantined.
+2. Its guard is read, and the verdict falls, from the headers alone. If its body then cannot be read, contradicts
+   the headers, is of a type or version that this code does not know, or makes a fold raise, it is quarantined; if
+   it was accepted, the chain of its aggregate and a job's status go on, and nothing else changes.
+3. Later events of the same aggregate fold on what is there. Those that need what is missing (a run that was never
+   seen) are quarantined in their turn.
+
+A quarantined record keeps its key, headers and value as they are, its position, and the reason.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from darkroom.runtime.eventlog.port import Record
 from darkroom.schemas.chain import Guard, accepts, partition_of
 from darkroom.schemas.errors import Undecodable
+from darkroom.schemas.upcasting import Versions
 from darkroom.schemas.wire import Envelope, read_envelope, read_guard
 
 Document = dict[str, Any]
 
+RECORD_SIZE_BYTES_MAX = 4 * 2**20
+"""Larger values are quarantined, and cut there. The log takes records of 1 MiB."""
+_REASON_LENGTH_MAX = 1_000
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One record, and the aggregate's document before and after it.
+
+class Step(NamedTuple):
+    """One record, and what it did to its aggregate.
 
     `accepted` is the verdict of the headers alone. `envelope` is None where the body could not be used: then
-    `reason` says why, the record is quarantined, and `after` differs from `before` by the chain at most.
+    `reason` says why. `after` is the aggregate's document, changed in place; None where the record touches none.
+    `run_before`: a job's latest run before the record.
     """
 
     record: Record
     guard: Guard | None
     envelope: Envelope | None
     accepted: bool
-    before: Document | None
     after: Document | None
+    run_before: Document | None = None
     reason: str | None = None
 
 
 Fold = Callable[[Document | None, Envelope, Record], Document]
+"""The document after an event; the one given may be changed in place, but not before all is done that may raise."""
 ChainOnly = Callable[[Document | None, Guard, Record], Document]
+"""The document after an accepted event whose body cannot be used. Never raises."""
 
 
 def guard_of(record: Record, partitions: int) -> Guard | Step:
@@ -39,28 +58,40 @@ def guard_of(record: Record, partitions: int) -> Guard | Step:
         guard = read_guard(record.key, record.headers)
     except Undecodable as error:
         return Step(record, None, None, False, None, None, str(error))
-    if partition_of(guard.key, partitions) != record.partition:
-        reason = f"the key belongs into partition {partition_of(guard.key, partitions)}"
-        return Step(record, guard, None, False, None, None, reason)
+    home = partition_of(guard.key, partitions)
+    if home != record.partition:
+        return Step(record, guard, None, False, None, None, f"the key belongs into partition {home}")
     return guard
 
 
 def take(
-    before: Document | None, guard: Guard, record: Record, *, accepted: Fold, void: Fold, chain_only: ChainOnly
+    before: Document | None,
+    guard: Guard,
+    record: Record,
+    versions: Versions,
+    *,
+    accepted: Fold,
+    void: Fold,
+    chain_only: ChainOnly,
 ) -> Step:
     """The step of a record whose guard was read. Total: no record of any content raises."""
-    version, last_event_id = (before["version"], before["last_event_id"]) if before else (0, "")
-    verdict = accepts(version, last_event_id, guard)
-    if before is None and not verdict:
-        return Step(record, guard, None, False, None, None, "it continues a chain that does not exist")
+    if before is None:
+        verdict, run = accepts(0, "", guard), None
+        if not verdict:
+            reason = "it continues a chain that does not exist"
+            return Step(record, guard, None, False, None, None, reason)
+    else:
+        verdict, run = accepts(before["version"], before["last_event_id"], guard), before.get("run")
     try:
-        envelope = read_envelope(guard, record.value, record.headers)
-        after = (accepted if verdict else void)(before, envelope, record)
+        if record.value is not None and len(record.value) > RECORD_SIZE_BYTES_MAX:
+            raise Undecodable(f"its value has {len(record.value)} bytes")
+        envelope = read_envelope(guard, record.value, record.headers, versions)
+        after = accepted(before, envelope, record) if verdict else void(before, envelope, record)
     except Exception as error:  # whatever a body does to a fold, the chain of the aggregate goes on
         after_chain = chain_only(before, guard, record) if verdict else before
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, Undecodable) else str(error)
-        return Step(record, guard, None, verdict, before, after_chain, reason)
-    return Step(record, guard, envelope, verdict, before, after)
+        return Step(record, guard, None, verdict, after_chain, run, reason)
+    return Step(record, guard, envelope, verdict, after, run)
 
 
 def quarantined(topic: str, step: Step) -> Document:
@@ -72,10 +103,15 @@ def quarantined(topic: str, step: Step) -> Document:
         "partition": record.partition,
         "offset": record.offset,
         "key": record.key,
-        "headers": [[name, value] for name, value in record.headers],
-        "value": record.value,
-        "reason": step.reason,
+        "headers": [[_readable(name), value] for name, value in record.headers or []],
+        "value": record.value[:RECORD_SIZE_BYTES_MAX] if record.value else record.value,
+        "reason": _readable(step.reason or "")[:_REASON_LENGTH_MAX],
     }
     if step.guard is not None:
         document["job"] = step.guard.key
     return document
+
+
+def _readable(text: str) -> str:
+    """Text without the lone surrogates that no database takes."""
+    return text.encode("utf-8", "backslashreplace").decode()

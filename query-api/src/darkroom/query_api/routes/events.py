@@ -95,11 +95,12 @@ def blueprint(parts: Parts) -> Blueprint:
 def _entries(parts: Parts, generation: int, job: str, start: int, count: int, void: bool) -> list[dict[str, Any]]:
     """Up to `count` entries, void ones among them only with `void`."""
     found: list[dict[str, Any]] = []
+    chunk = streams.first_chunk(parts.reader, generation, TENANT, job, start)
     while len(found) < count:
-        some = parts.reader.store.history_of(generation, TENANT, job, start, streams.CHUNKS_PER_READ_MAX)
+        some = parts.reader.store.history_of(generation, TENANT, job, start, chunk, streams.CHUNKS_PER_READ_MAX)
         if not some:
             break
-        start = some[-1]["offset"] + 1
+        start, chunk = some[-1]["offset"] + 1, some[-1]["chunk"]
         found += [e for e in some if void or not e["void"]]
     return found[:count]
 

@@ -111,9 +111,10 @@ def blueprint(parts: Parts) -> Blueprint:
     def list_runs(arguments: dict[str, Any], job: str) -> Response:
         deadline = monotonic() + arguments["wait"]
         doc = shown(parts.reader.job(TENANT, job_id(job), arguments["after"], deadline))
+        last: int = (doc["run"] or {}).get("run", 0)
         runs = parts.reader.read(
             "runs",
-            lambda generation: parts.reader.store.runs(generation, TENANT, doc["_id"], RUNS_MAX),
+            lambda generation: parts.reader.store.runs(generation, TENANT, doc["_id"], last, RUNS_MAX),
             arguments["after"],
             deadline,
         )

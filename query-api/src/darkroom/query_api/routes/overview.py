@@ -12,6 +12,7 @@ from darkroom.query_api.present import PREFIX
 from darkroom.runtime.http.api import Blueprint
 from darkroom.runtime.http.openapi import problems
 from darkroom.runtime.http.problems import ProblemError
+from darkroom.schemas import views
 from darkroom.schemas.chain import short_type
 from darkroom.schemas.eventdata import JOB_SCHEMAS
 
@@ -60,19 +61,17 @@ def blueprint(parts: Parts) -> Blueprint:
     @blp.response(200, bodies.Stats, example=examples.STATS)
     @problems(*_READING)
     def get_stats(arguments: dict[str, Any]) -> Response:
-        deadline = monotonic() + arguments["wait"]
-        by_status = parts.reader.read(
-            "jobs",
-            lambda g: store.count_by_status(g, TENANT, STATUSES),
-            arguments["after"],
-            deadline,
-            absent=lambda counts: not any(counts.values()),
-        )
-        by_model = parts.reader.read(
+
+        def counts(generation: int) -> tuple[dict[str, int], list[dict[str, Any]]]:
+            by_status = store.count_by_status(generation, TENANT, STATUSES)
+            return by_status, store.stats_by_model(generation, TENANT, arguments.get("since"), _EVENT_TYPES)
+
+        by_status, by_model = parts.reader.read(
             "stats",
-            lambda g: store.stats_by_model(g, TENANT, arguments.get("since"), _EVENT_TYPES),
+            counts,
             arguments["after"],
-            deadline,
+            monotonic() + arguments["wait"],
+            absent=lambda found: not any(found[0].values()),
         )
         return json_response(present.statistics(by_status, by_model))
 
@@ -83,8 +82,12 @@ def blueprint(parts: Parts) -> Blueprint:
     @problems("invalid-request", "store-unavailable")
     def list_projections(_arguments: dict[str, Any]) -> Response:
         aliases, marks, quarantined = store.projections()
-        aliases.sort(key=lambda a: str(a["_id"]))
-        return json_response({"items": [present.projection(a, marks, quarantined) for a in aliases]})
+        items = [
+            present.projection(read_model, alias, marks, quarantined)
+            for alias in sorted(aliases, key=lambda a: str(a["_id"]))
+            for read_model in views.FAMILIES[alias["_id"]]
+        ]
+        return json_response({"items": items})
 
     return blp
 

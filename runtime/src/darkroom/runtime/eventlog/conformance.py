@@ -7,7 +7,7 @@ Plain asserts, no test framework: the suite belongs to the port, not to one adap
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, time
 from typing import Any, cast
 
 from darkroom.runtime.eventlog.port import Ack, EventLog, Record
@@ -55,12 +55,33 @@ def a_reader_starts_at_its_positions(log: EventLog) -> None:
 def what_is_missing_stays_missing(log: EventLog) -> None:
     """A record without key or value (a tombstone) and with a null header is read, not refused."""
     start = _end(log, 0)
-    nothing = cast(Any, None)
-    log.append(0, nothing, nothing, [("null", nothing)]).result(_TIMEOUT_S)
+    log.append(0, None, None, [("null", cast(Any, None))]).result(_TIMEOUT_S)
     log.append(0, b"", b"", []).result(_TIMEOUT_S)
     missing, empty = _read(log, {0: start}, 2)
     assert (missing.key, missing.value, missing.headers) == (None, None, [("null", b"")])
     assert (empty.key, empty.value, empty.headers) == (b"", b"", [])
+    assert [log.read_one(0, offset, _TIMEOUT_S).value for offset in (start, start + 1)] == [None, b""]
+
+
+def a_time_that_is_given_is_kept(log: EventLog) -> None:
+    """Also one that is older than the record before it: what is restored keeps its times."""
+    start = _end(log, 1)
+    times = [1_700_000_000_123, 1, 1_600_000_000_000]
+    for given in times:
+        log.append(1, b"key", b"value", [], given).result(_TIMEOUT_S)
+    assert [r.timestamp_ms for r in _read(log, {1: start}, len(times))] == times
+
+
+def a_time_is_found(log: EventLog) -> None:
+    """The first record that is not older; also where times do not rise; the end where there is none."""
+    start = _end(log, 1)
+    newest = int(time() * 1000) + 600_000  # than what any other scenario appends; a broker takes an hour at most
+    for given in (newest, newest + 200, newest + 100, newest + 300):
+        log.append(1, b"key", b"value", [], given).result(_TIMEOUT_S)
+    asked = {newest: 0, newest + 1: 1, newest + 150: 1, newest + 200: 1, newest + 201: 3, newest + 301: 4}
+    found = {since: log.offset_at(1, since, _TIMEOUT_S) - start for since in asked}
+    assert found == asked
+    assert log.offset_at(1, 0, _TIMEOUT_S) == 0
 
 
 def one_record_is_read_by_its_offset(log: EventLog) -> None:
@@ -159,12 +180,14 @@ SCENARIOS: tuple[Callable[[EventLog], None], ...] = (
     a_reader_gives_what_was_appended_in_order,
     a_reader_starts_at_its_positions,
     what_is_missing_stays_missing,
+    a_time_that_is_given_is_kept,
     one_record_is_read_by_its_offset,
     a_record_that_is_not_there_is_unavailable,
     a_position_beyond_the_end_is_lost,
     a_poll_ends_in_time,
     a_waiting_reader_is_woken,
     many_threads_append_side_by_side,
+    a_time_is_found,
 )
 CLOSING = closing_waits_for_what_is_under_way
 

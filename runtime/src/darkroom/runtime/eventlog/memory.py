@@ -28,12 +28,20 @@ class MemoryLog:
     def partitions(self) -> int:
         return len(self._records)
 
-    def append(self, partition: int, key: bytes, value: bytes, headers: Headers) -> Future[Ack]:
+    def append(
+        self,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        timestamp_ms: int | None = None,
+    ) -> Future[Ack]:
         self._check()
         future: Future[Ack] = Future()
         with self._changed:
             log = self._records[partition]
-            log.append(Record(partition, len(log), key, value, [(n, v or b"") for n, v in headers], 0, self._epoch))
+            given = [(name, header or b"") for name, header in headers]
+            log.append(Record(partition, len(log), key, value, given, timestamp_ms or 0, self._epoch))
             future.set_result(Ack(partition, len(log) - 1))
             self._changed.notify_all()
         return future
@@ -45,6 +53,11 @@ class MemoryLog:
     def first_offset(self, partition: int, timeout_s: float) -> int:
         self._check()
         return 0
+
+    def offset_at(self, partition: int, timestamp_ms: int, timeout_s: float) -> int:
+        self._check()
+        log = self._records[partition]
+        return next((r.offset for r in log if r.timestamp_ms >= timestamp_ms), len(log))
 
     def read_one(self, partition: int, offset: int, timeout_s: float) -> Record:
         self._check()

@@ -57,15 +57,29 @@ class EventLog(Protocol):
     def partitions(self) -> int:
         """How many partitions the topic has."""
 
-    def append(self, partition: int, key: bytes, value: bytes, headers: Headers) -> Future[Ack]:
-        """Appends a record. The future raises LogUnavailable when the broker did not acknowledge it in time;
-        whether it landed is then unknown. Raises LogUnavailable at once if too much is under way."""
+    def append(
+        self,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        timestamp_ms: int | None = None,
+    ) -> Future[Ack]:
+        """Appends a record. `timestamp_ms`: of a record that is older than this append (milliseconds since 1970, at
+        least 1); otherwise it gets the time of now. The future raises LogUnavailable when the broker did not
+        acknowledge it in time; whether it landed is then unknown. Raises LogUnavailable at once if too much is
+        under way."""
 
     def end_offset(self, partition: int, timeout_s: float) -> int:
         """The offset that the next record will get, asked of the broker now. Raises LogUnavailable."""
 
     def first_offset(self, partition: int, timeout_s: float) -> int:
         """The offset of the first record that is still there. Raises LogUnavailable."""
+
+    def offset_at(self, partition: int, timestamp_ms: int, timeout_s: float) -> int:
+        """The offset of the first record whose time is not before `timestamp_ms` (milliseconds since 1970); the end
+        where there is none. Times are the producers' and need not rise: what stands before it is older, what
+        stands behind it may be too. Raises LogUnavailable."""
 
     def read_one(self, partition: int, offset: int, timeout_s: float) -> Record:
         """The record at an offset. Raises LogUnavailable (also if there is none)."""

@@ -112,7 +112,15 @@ class LogOf:
     def partitions(self) -> int:
         return self._broker.partitions
 
-    def append(self, partition: int, key: bytes, value: bytes, headers: Headers) -> Any:
+    def append(
+        self,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        timestamp_ms: int | None = None,
+    ) -> Any:
+        assert key is not None, "a writer's events have keys"
         flight = Flight(partition, key, headers, premise_of_current())
         self.flights.append(flight)
         self._broker.flights.append(flight)
@@ -126,6 +134,9 @@ class LogOf:
 
     def first_offset(self, partition: int, timeout_s: float) -> int:
         return 0
+
+    def offset_at(self, partition: int, timestamp_ms: int, timeout_s: float) -> int:
+        raise NotImplementedError("nobody in the model asks for times")
 
     def read_one(self, partition: int, offset: int, timeout_s: float) -> Record:
         self._maybe_pause()

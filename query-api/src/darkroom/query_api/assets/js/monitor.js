@@ -5,7 +5,7 @@ import { ago, day, duration } from "./format.js";
 const REFRESH_MS = 2000;
 
 function projection(p) {
-  const seen = p.partitions.map((m) => m.end_seen_at).sort();
+  const seen = p.partitions.map((m) => m.end_seen_at ?? "").sort();
   const events = p.partitions.reduce((sum, m) => sum + m.next, 0);
   return h("tr", null,
     h("td", null, h("b", null, p.read_model), p.building !== null
@@ -14,7 +14,7 @@ function projection(p) {
     h("td", { class: "number" }, events.toLocaleString()),
     h("td", { class: `number ${p.lag ? "lagging" : ""}` }, p.lag.toLocaleString()),
     h("td", { class: `number ${p.quarantined ? "quarantined" : ""}` }, p.quarantined.toLocaleString()),
-    h("td", null, seen.length ? h("time", { datetime: seen[0], title: day(seen[0]) }, ago(seen[0])) : "never"));
+    h("td", null, seen[0] ? h("time", { datetime: seen[0], title: day(seen[0]) }, ago(seen[0])) : "never"));
 }
 
 function model(m) {

@@ -16,6 +16,7 @@ _ASK_S_MIN = 0.01
 _FIRST_TRY = 0.25
 """Of the time, the part after which no answer is taken to mean that another broker may lead by now. The second try
 gets all that is left: a broker that is only slow is not asked in vain again and again."""
+_NONE = -1
 _REPLY_S = 0.1
 """The library gives up by itself after the time-out; should it not, we do, so much later."""
 _PASSING = {
@@ -56,7 +57,20 @@ class Asker:
         """As EventLog.first_offset."""
         return self._ask(partition, OffsetSpec.earliest(), timeout_s)  # type: ignore[no-untyped-call]
 
-    def _ask(self, partition: int, which: OffsetSpec, timeout_s: float) -> int:
+    def at(self, partition: int, timestamp_ms: int, timeout_s: float) -> int:
+        """As EventLog.offset_at."""
+        until = monotonic() + timeout_s
+        end = self.end(partition, timeout_s)  # first: what is appended from now on is not meant
+        which: OffsetSpec = OffsetSpec.for_timestamp(timestamp_ms)
+        for _ in range(2):
+            found = self._ask(partition, which, until - monotonic(), or_none=True)
+            if found != _NONE:
+                return min(found, end)
+            # There is no such record, or the broker did not answer. If it answers now, it is asked once more.
+            self.end(partition, until - monotonic())
+        return end
+
+    def _ask(self, partition: int, which: OffsetSpec, timeout_s: float, or_none: bool = False) -> int:
         until = monotonic() + timeout_s
         asked = TopicPartition(self._topic, partition)
         why, try_s = "no answer", timeout_s * _FIRST_TRY
@@ -69,7 +83,7 @@ class Asker:
             try:
                 future = self._admin.list_offsets({asked: which}, request_timeout=try_s)[asked]
                 offset = int(future.result(try_s + _REPLY_S).offset)
-                if offset >= 0:  # below, so the library tells that the broker did not answer
+                if offset >= 0 or (or_none and offset == _NONE):  # so the library tells: no answer
                     return offset
             except FutureTimeout:
                 pass

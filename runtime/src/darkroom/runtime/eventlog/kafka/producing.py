@@ -13,26 +13,35 @@ from darkroom.schemas.wire import Headers
 
 QUEUE_RECORDS_MAX = 10_000
 _QUEUE_SIZE_KBYTES_MAX = 65_536
-_RECORD_SIZE_BYTES_MAX = 1_000_000
+RECORD_SIZE_BYTES_MAX = 1_000_000
 
 
 class Appender:
     """Appends records to one topic. Thread-safe. The producer is made at the first append."""
 
     def __init__(
-        self, bootstrap: str, topic: str, known: Known, delivery_timeout_s: float, queue_records_max: int
+        self,
+        bootstrap: str,
+        topic: str,
+        known: Known,
+        delivery_timeout_s: float,
+        queue_records_max: int,
+        record_size_bytes_max: int,
     ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self._known = known
         self._delivery_timeout_s = delivery_timeout_s
         self._queue_records_max = queue_records_max
+        self._record_size_bytes_max = record_size_bytes_max
         self._producer: Producer | None = None
         self._lock = threading.Lock()
         self._poller: threading.Thread | None = None  # of the present producer
         self._closing = threading.Event()
 
-    def append(self, partition: int, key: bytes, value: bytes, headers: Headers) -> Future[Ack]:
+    def append(
+        self, partition: int, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int | None
+    ) -> Future[Ack]:
         """As EventLog.append."""
         self._known.check()
         known_before = self._known.end(partition)
@@ -57,7 +66,15 @@ class Appender:
 
         producer = self._started()
         try:
-            producer.produce(self._topic, value, key, partition, on_delivery=delivered, headers=list(headers))
+            producer.produce(
+                self._topic,
+                value,
+                key,
+                partition,
+                on_delivery=delivered,
+                timestamp=timestamp_ms or 0,  # the client takes 0 for now
+                headers=list(headers),
+            )
         except BufferError:
             raise LogUnavailable("too many events are waiting for the broker") from None
         except KafkaException as error:
@@ -88,7 +105,7 @@ class Appender:
                         "message.timeout.ms": int(self._delivery_timeout_s * 1000),
                         "queue.buffering.max.messages": self._queue_records_max,
                         "queue.buffering.max.kbytes": _QUEUE_SIZE_KBYTES_MAX,
-                        "message.max.bytes": _RECORD_SIZE_BYTES_MAX,
+                        "message.max.bytes": self._record_size_bytes_max,
                         "socket.nagle.disable": True,
                     }
                 )

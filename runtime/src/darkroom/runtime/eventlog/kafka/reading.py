@@ -103,7 +103,7 @@ class PointReaders:
             try:
                 while (left := until - monotonic()) > 0:
                     message = consumer.poll(left)
-                    record = _record_of(message) if message else None
+                    record = _record_of(message) if message is not None else None  # one without a value is false
                     if record and record.offset == offset:
                         return record
                     if record and record.offset > offset:
@@ -147,8 +147,11 @@ def _record_of(message: Message) -> Record | None:
     partition, offset = message.partition(), message.offset()
     assert partition is not None
     assert offset is not None
-    raw: list[tuple[str, Any]] = list(message.headers() or [])  # type: ignore[arg-type]
-    headers = [(name, value if isinstance(value, bytes) else b"") for name, value in raw]
+    headers: list[tuple[str, Any]] = message.headers() or []  # type: ignore[assignment]
+    for _, value in headers:  # a copy only where one is needed: this is done for every record there is
+        if value is None:
+            headers = [(name, value or b"") for name, value in headers]
+            break
     epoch = message.leader_epoch()
     return Record(
         partition,

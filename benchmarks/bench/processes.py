@@ -1,8 +1,6 @@
 """The processes under measurement: started, waited for, their processor time read, stopped."""
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
 from darkroom.cli.stack.ports import free_port
 from darkroom.cli.stack.testing import Up
@@ -42,10 +41,10 @@ class Running:
 
 
 def cpu_s(pid: int) -> float:
-    """Of a process and all below it (Linux)."""
+    """Of a process and all below it, those too that have ended and were waited for (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S + sum(cpu_s(int(child)) for child in below)
+    return sum(map(int, fields[11:15])) / _TICKS_PER_S + sum(cpu_s(int(child)) for child in below)
 
 
 def resident_mb(pid: int) -> float:
@@ -57,38 +56,14 @@ def resident_mb(pid: int) -> float:
 
 
 @contextmanager
-def kafka(folder: Path) -> Iterator[tuple[str, Running]]:
-    """A broker as `darkroom up` starts it: its address, and its process."""
+def stack(folder: Path, *kinds: str) -> Iterator[dict[str, Any]]:
+    """Kafka, MongoDB or both, as `darkroom up` starts them: what its ready file says."""
     darkroom = str(Path(sys.executable).parent / "darkroom")
-    up = Up(folder, [darkroom, "up"], "--only", "kafka", "--ports", "auto")
+    up = Up(folder, [darkroom, "up"], "--only", ",".join(kinds), "--ports", "auto")
     try:
-        ready = up.ready()
-        address = ready["kafka"]
-        yield address, Running(ready["pids"]["kafka"], int(address.rpartition(":")[2]))
+        yield up.ready()
     finally:
         up.stop()
-
-
-@contextmanager
-def redis(folder: Path) -> Iterator[Running | None]:
-    """A Redis that keeps nothing on disk; None where there is none to start."""
-    program = shutil.which("redis-server")
-    if program is None:
-        yield None
-        return
-    port = free_port()
-    options = ["--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    with _process([program, *options], folder / "redis.log", dict(os.environ)) as pid:
-        _wait(pid, lambda: _connects(port), folder / "redis.log")
-        yield Running(pid, port)
-
-
-def empty(redis: Running) -> None:
-    """Removes everything from a Redis: what nobody takes must not fill the memory."""
-    with socket.create_connection((HOST, redis.port), 5) as connection:
-        connection.sendall(b"FLUSHALL\r\n")
-        answer = connection.recv(100)
-    assert answer.startswith(b"+OK"), answer
 
 
 @contextmanager
@@ -102,8 +77,8 @@ def server(name: str, argv: Sequence[str], folder: Path, env: Mapping[str, str])
         "DARKROOM_COMMAND_URL": f"http://{HOST}:{port}",
         **env,
     }
-    with _process([sys.executable, *argv], log, environment(**own)) as pid:
-        _wait(pid, lambda: _ready(port), log)
+    with process([sys.executable, *argv], log, environment(**own)) as pid:
+        wait(pid, lambda: _ready(port), log)
         yield Running(pid, port)
 
 
@@ -118,7 +93,8 @@ def client(argv: Sequence[str], timeout_s: float, **env: str) -> str:
 
 
 @contextmanager
-def _process(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator[int]:
+def process(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator[int]:
+    """A process, stopped at the end; its output goes to `log`."""
     with log.open("w") as output:
         process = subprocess.Popen(argv, env=dict(env), stdout=output, stderr=output)
     try:
@@ -132,20 +108,13 @@ def _process(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator
             process.wait()
 
 
-def _wait(pid: int, ready: Callable[[], bool], log: Path) -> None:
+def wait(pid: int, ready: Callable[[], bool], log: Path) -> None:
+    """Until it is ready; ends the benchmark if it ends before."""
     until = time.monotonic() + _START_TIMEOUT_S
     while not ready():
         if time.monotonic() > until or not Path(f"/proc/{pid}").exists():
             raise SystemExit(f"not started:\n{log.read_text()[-2000:]}")
         time.sleep(0.05)
-
-
-def _connects(port: int) -> bool:
-    try:
-        socket.create_connection((HOST, port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _ready(port: int) -> bool:

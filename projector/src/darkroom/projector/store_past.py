@@ -1,0 +1,62 @@
+"""A database that holds the read models as they were: made whole, or not to be seen as finished."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from darkroom.projector.projections.families import JOBS, Family
+from darkroom.projector.store import Store, unavailable
+from darkroom.projector.store_generations import checkpoints_at, versions_of
+from darkroom.schemas.views import collection
+
+GENERATION = 1
+_MARK = "_as_of_"
+
+
+def past_database(database: str, moment: str) -> str:
+    """The name of the database for a moment of the past of another one."""
+    return f"{database}{_MARK}{moment}"
+
+
+def pasts_of(store: Store) -> list[str]:
+    """The databases that hold moments of this one's past. Raises StoreUnavailable."""
+    with unavailable():
+        return sorted(n for n in store.client.list_database_names() if n.startswith(store.database.name + _MARK))
+
+
+def drop_past(past: Store) -> bool:
+    """Drops it; False if there is none. Raises StoreUnavailable."""
+    name = past.database.name
+    assert _MARK in name, "never a database that somebody lives on"
+    with unavailable():
+        there = name in past.client.list_database_names()
+        past.client.drop_database(name)
+        return there
+
+
+def finish_past(past: Store, built: Mapping[Family, tuple[str, str, Mapping[int, int]]]) -> None:
+    """Notes what was built, by family its topic, topic id and vector: checkpoints first, the aliases last, without
+    which no reader finds anything. Raises StoreUnavailable."""
+    now = datetime.now(UTC)
+    with unavailable():
+        for family, (topic, topic_id, vector) in built.items():
+            checkpoints = checkpoints_at(family, GENERATION, topic, topic_id, vector)
+            past.checkpoints.insert_many([c | {"end_seen_at": now} for c in checkpoints])
+        past.generations.insert_many(
+            [
+                {
+                    "_id": family.name,
+                    "live": GENERATION,
+                    "kept": [],
+                    "building": None,
+                    "fold_versions": {str(GENERATION): versions_of(family)},
+                }
+                for family in built
+            ]
+        )
+
+
+def jobs_by_status(past: Store) -> dict[str, int]:
+    """How many jobs there were, by status. Raises StoreUnavailable."""
+    with unavailable():
+        jobs = past.database[collection(JOBS.name, GENERATION)]
+        return {f["_id"]: f["jobs"] for f in jobs.aggregate([{"$group": {"_id": "$status", "jobs": {"$sum": 1}}}])}

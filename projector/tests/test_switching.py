@@ -1,0 +1,120 @@
+"""Switching generations: gaps are closed, nobody is left behind, and the way back is open."""
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from darkroom.projector import switching
+from darkroom.projector.projections.families import JOBS
+from darkroom.projector.store_generations import alias_of, begin, hand_over, live_generation, make_indexes, prune
+from darkroom.projector.store_lease import Lease
+from darkroom.projector.switching import roll_back, switch_to
+from darkroom.projector.testing import traffic, wait_until
+
+
+def build(bench, at: int = 0) -> int:
+    """A generation that lacks everything: empty documents at offset 0 in all partitions."""
+    generation = begin(bench.store, JOBS)
+    make_indexes(bench.store, JOBS, generation)
+    hand_over(bench.store, JOBS, generation, bench.log.topic, bench.log.topic_id, dict.fromkeys(range(3), at))
+    return generation
+
+
+def switch(bench, generation: int) -> None:
+    with Lease(bench.store, JOBS, print) as lease:
+        switch_to(bench.store, bench.log, bench.log.topic, JOBS, generation, lease)
+
+
+@contextmanager
+def traffic_on(bench, records):
+    """Appends the records while the block runs, the rest at its end."""
+    left, stop = iter(range(0, len(records), 5)), threading.Event()
+
+    def go_on() -> None:
+        for start in left:
+            bench.append(records[start : start + 5])
+            if stop.wait(0.005):
+                return
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        for start in left:
+            bench.append(records[start : start + 5])
+
+
+def test_closes_the_gap_itself_where_no_projector_does(bench, clean_fold):
+    records = traffic(17, 30, 3)
+    bench.append(records)
+    with bench.live():
+        bench.wait_projected(len(records))
+    generation = build(bench)
+    switch(bench, generation)
+    assert live_generation(bench.store, JOBS) == generation
+    assert bench.checksums(generation) == clean_fold(records)
+    assert all("held_until" not in c for c in bench.store.checkpoints.find())
+
+
+def test_switches_and_goes_back_under_traffic(bench, clean_fold, monkeypatch):
+    monkeypatch.setattr(switching, "LAST_GAP_EVENTS_MAX", 20)
+    records = traffic(30, 120, 3)
+    bench.append(records[:200])
+    with bench.live() as live:
+        bench.wait_projected(200)
+        with traffic_on(bench, records[200:]):
+            generation = build(bench)
+            switch(bench, generation)
+            assert alias_of(bench.store, JOBS)["kept"] == [1]
+            assert roll_back(bench.store, bench.log, bench.log.topic, JOBS) == 1
+            assert alias_of(bench.store, JOBS)["kept"] == [generation]
+            assert roll_back(bench.store, bench.log, bench.log.topic, JOBS) == generation
+        for carried in (1, generation):
+            bench.wait_projected(len(records), carried)
+        assert live.why_not_ready is None
+        assert bench.checksums(generation) == bench.checksums(1) == clean_fold(records)
+        assert prune(bench.store, JOBS) == [1]
+        assert "jobs_g1" not in bench.store.database.list_collection_names()
+        bench.append(more := traffic(31, 5, 3))
+        bench.wait_projected(len(records) + len(more))
+    with pytest.raises(ValueError, match="no generation of jobs, .* to go back to"):
+        roll_back(bench.store, bench.log, bench.log.topic, JOBS)
+
+
+def test_a_hold_ends_by_itself(bench, clean_fold, monkeypatch):
+    records = traffic(32, 20, 3)
+    bench.append(records[:40])
+    with bench.live():
+        bench.wait_projected(40)
+        switching.hold(bench.store, JOBS, 1.5)
+        bench.append(records[40:])
+        wait_until(lambda: bench.projected() == 40, "nobody moves")
+        bench.wait_projected(len(records))
+    assert bench.checksums() == clean_fold(records)
+
+
+def test_a_generation_of_other_folds_is_not_carried_and_not_gone_back_to(bench, clean_fold, monkeypatch):
+    monkeypatch.setattr(switching, "_HOLD_S", 0.3)
+    records = traffic(33, 20, 3)
+    bench.append(records[:40])
+    with bench.live():
+        bench.wait_projected(40)
+    generation = build(bench)
+    switch(bench, generation)
+    bench.store.checkpoints.update_many({"generation": 1}, {"$set": {"folds": "of another version"}})
+    bench.store.generations.update_one({"_id": "jobs"}, {"$set": {"fold_versions.1.jobs": 0}})
+    left = bench.checksums(1)
+    with bench.live():
+        bench.append(records[40:])
+        bench.wait_projected(len(records))
+    assert bench.checksums() == clean_fold(records)
+    assert bench.projected(1) == 40
+    assert bench.checksums(1) == left
+    with pytest.raises(ValueError, match=r"events behind the live one, .* start a projector of the version"):
+        roll_back(bench.store, bench.log, bench.log.topic, JOBS)
+    assert live_generation(bench.store, JOBS) == generation
+    assert all("held_until" not in c for c in bench.store.checkpoints.find({"generation": generation}))
