@@ -69,8 +69,8 @@ campaign: $(STAMP)  ## rounds of conflicting commands on processes that die and 
 fuzz: $(STAMP)  ## 100,000 generated requests to both APIs of a stack of its own (ARGS="5000 --workers 2 --seed 7")
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 
-.PHONY: bench bench-whole-way bench-commands bench-peers
-bench: bench-whole-way bench-commands  ## the benchmarks; results and how to read them are in benchmarks/README.md
+.PHONY: bench bench-whole-way bench-commands bench-projection bench-replay bench-peers
+bench: bench-whole-way bench-commands bench-projection bench-replay  ## the benchmarks; results and how to read them are in benchmarks/README.md
 
 bench-whole-way: $(STAMP)  ## POST to readable result: jobs per second, latency, and where the time goes
 	$(BIN)/python benchmarks/whole_way.py $(ARGS)
@@ -78,11 +78,18 @@ bench-whole-way: $(STAMP)  ## POST to readable result: jobs per second, latency,
 bench-commands: $(STAMP)  ## the command path against its parts and, if they are installed, its peers
 	$(BIN)/python benchmarks/commands.py $(ARGS)
 
-bench-peers: $(STAMP)  ## install what the benchmarks compare with (Celery, granian) beside the environment
+bench-projection: $(STAMP)  ## the live projector against its parts and a peer; append to readable
+	$(BIN)/python benchmarks/projection.py $(ARGS)
+
+bench-replay: $(STAMP)  ## replay against a bare loop and the live projector; one million events
+	$(BIN)/python benchmarks/replay.py $(ARGS)
+
+bench-peers: $(STAMP)  ## install what the benchmarks compare with (Celery, granian, eventsourcing) beside the environment
 	@rm -rf $(PEERS)
 	@uv="$$(command -v uv || echo "$${XDG_CACHE_HOME:-$$HOME/.cache}/darkroom/uv/bin/uv")"; \
 	"$$uv" pip install --quiet --python $(BIN)/python --target $(PEERS) --require-hashes -r benchmarks/peers.lock.txt
 	@command -v redis-server >/dev/null || echo "Celery's cases need a redis-server on the PATH: apt-get install redis-server"
+	@command -v postgres >/dev/null || echo "One case of eventsourcing needs a postgres on the PATH: apt-get install postgresql"
 
 .PHONY: models
 models: $(STAMP)  ## train the bundled models again (some minutes)

@@ -4,9 +4,10 @@
 
 Readable: the checkpoint of its partition has passed the event, and the job's document shows it, both read with
 majority read concern. Latency counts from when the event was due, whatever the events before it did. While
-something is outstanding, the checkpoints of its partitions are asked for by their ids, with a pause of a millisecond
-between two questions; when one has moved, the documents of all events that it has passed are read in one go. So
-watching adds, on average, half a pause and two questions' time to each figure; `question_ms` says how long that is.
+something is outstanding, the checkpoints of its partitions are asked for by their ids, with a pause of a
+millisecond between two questions; when one has moved, the documents of all events that it has passed are read in
+one go. So watching adds, on average, half a pause and two questions' time to each figure; `question_ms` says how
+long that is.
 """
 
 import sys

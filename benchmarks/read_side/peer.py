@@ -4,10 +4,11 @@
 
 RECORDER: `popo` (plain Python objects in memory), `sqlite` (a file in a folder) or `postgres` (a server on a
 port, which trusts the user "bench"). The events of the made-up traffic that count (the library knows no void
-ones) are appended in batches, which is not measured; what is, is the projection of all of them. It folds as `bare`
-does, with the minimal fold. Each event is one transaction of the view, as the library has it: it notes the event's number,
-reads the job's document and writes it. Memory and PostgreSQL are read by the library's ProjectionRunner; its SQLite
-recorder has no subscriptions, so there its NotificationLogReader gives the events to the same Projection.
+ones) are appended in batches, which is not measured; what is, is the projection of all of them. It folds as
+`bare` does, with the minimal fold. Each event is one transaction of the view, as the library has it: it notes the
+event's number, reads the job's document and writes it. Memory and PostgreSQL are read by the library's
+ProjectionRunner; its SQLite recorder has no subscriptions, so there its NotificationLogReader gives the events to
+the same Projection.
 """
 
 import gc

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import socket
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -45,6 +48,63 @@ def test_stops_in_time_while_mongodb_is_frozen(fragile, clean_fold):
         os.kill(fragile.mongod.pid, signal.SIGCONT)
     with bench.live("successor"):  # it also ends the transaction that was left open
         bench.wait_projected(len(records))
+    assert bench.checksums() == clean_fold(records)
+
+
+class Deaf:
+    """Stands before a mongod. Each time that it is told to, it passes the next commits on, waits for their answers,
+    and cuts the connection instead of passing the answers back."""
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self.to_lose = self.lost = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"mongodb://127.0.0.1:{self._listener.getsockname()[1]}/?directConnection=true"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._upstream))
+                losing = threading.Event()
+                threading.Thread(target=self._pass, args=(client, server, losing, True), daemon=True).start()
+                threading.Thread(target=self._pass, args=(server, client, losing, False), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, losing: threading.Event, asks: bool) -> None:
+        with suppress(OSError), source, target:
+            while data := source.recv(2**20):
+                if asks and b"commitTransaction" in data and self.to_lose > 0:
+                    self.to_lose -= 1
+                    losing.set()
+                elif not asks and losing.is_set():
+                    self.lost += 1
+                    source.shutdown(socket.SHUT_RDWR)
+                    target.shutdown(socket.SHUT_RDWR)
+                    return
+                target.sendall(data)
+
+
+def test_a_commit_whose_answer_is_lost_counts_once(bench, mongodb, clean_fold):
+    records = traffic(20, 120, 3)
+    deaf = Deaf(int(mongodb.partition("127.0.0.1:")[2].partition("/")[0]))
+    try:
+        with replace(bench, mongodb=deaf.uri).live():
+            bench.append(records[:50])
+            bench.wait_projected(50)
+            with bench.traffic_on(records[50:]):
+                # The driver asks again after the first loss, and is told by the server that it was done; after two
+                # in a row nobody tells the projector, and it asks the checkpoints.
+                for count in (1, 2, 2):
+                    before, deaf.to_lose = deaf.lost, count
+                    wait_until(lambda: deaf.lost >= before + count, "answers are lost")  # noqa: B023
+                    bench.wait_projected(bench.projected() + 10)
+            bench.wait_projected(len(records))
+    finally:
+        deaf.close()
     assert bench.checksums() == clean_fold(records)
 
 

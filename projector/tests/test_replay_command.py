@@ -169,9 +169,9 @@ def test_what_cannot_be_is_refused_and_nothing_is_touched(bench, darkroom, proje
         ("--as-of", "1999-01-01T00:00:00Z"): "there is no event before",
         ("--as-of", beyond): "beyond the end",
         ("--as-of", Position("elsewhere", 0, 0).token()): "in another topic",
-        ("--workers", "0"): "0 is not in the range",
-        ("--memory", "-1"): "-1 is not in the range",
-        ("--max-rate", "0"): "0 is not in the range",
+        ("--workers", "0"): "Invalid value for '--workers'",
+        ("--memory", "-1"): "Invalid value for '--memory'",
+        ("--max-rate", "0"): "Invalid value for '--max-rate'",
     }
     for arguments, said in refusals.items():
         refused = darkroom(*arguments)
@@ -212,7 +212,7 @@ def state_of(bench) -> tuple[object, ...]:
     """All that a refused command might have touched."""
     database = bench.store.database
     return (
-        sorted(database.list_collection_names()),
+        sorted(set(database.list_collection_names()) - {"replays"}),
         bench.checksums(),
         list(bench.store.generations.find()),
         [c["next"] for c in bench.store.checkpoints.find().sort("_id")],

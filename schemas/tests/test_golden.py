@@ -12,7 +12,8 @@ from darkroom.schemas import eventdata, job, model
 from darkroom.schemas.chain import accepts
 from darkroom.schemas.eventdata import SCHEMAS
 from darkroom.schemas.jsonschema import envelope_schema, json_schema
-from darkroom.schemas.wire import UPCASTERS, Context, Envelope, Headers, encode, read_envelope, read_guard
+from darkroom.schemas.upcasting import UPCASTERS, VERSIONS
+from darkroom.schemas.wire import Context, Envelope, Headers, encode, read_envelope, read_guard
 
 FOLDER = Path(__file__).parents[1] / "golden"
 FILES = sorted(FOLDER.glob("*.json"))
@@ -63,6 +64,7 @@ def decoded(path: Path) -> Envelope:
 def test_every_event_type_and_every_older_version_has_a_golden_record() -> None:
     assert {path.stem for path in FILES} == set(SCHEMAS) | set(UPCASTERS)
     assert set(FIELDS) == {path.stem for path in FILES}
+    assert VERSIONS.faults({path.stem: read(path)[0]["data"] for path in FILES}) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)

@@ -61,7 +61,8 @@ def test_binary_mode_as_the_sdk_writes_it_is_read_without_any_other_header() -> 
     envelope = read_envelope(guard, binary.value, written)
     reference = read_envelope(GUARD, VALUE, HEADERS)
     assert guard == GUARD
-    assert envelope == reference
+    assert envelope[:4] == reference[:4]
+    assert envelope.attributes == reference.attributes
 
 
 def test_the_content_type_alone_decides_the_mode() -> None:
@@ -192,28 +193,6 @@ def test_times_are_read_into_utc_whatever_their_offset() -> None:
     assert wire.rfc3339(elsewhere.time) == "2026-01-02T03:04:05.678Z"
 
 
-def test_upcasters_lift_step_by_step() -> None:
-    old = GUARD._replace(type="darkroom.job.execution-started.v-2")
-    data = orjson.loads(VALUE)["data"]
-    names = {"data": {n: v for n, v in data.items() if n not in ("lease_s", "executor")}, "type": old.type}
-    upcasters: dict[str, wire.Upcaster] = {
-        "darkroom.job.execution-started.v-2": lambda d: (
-            "darkroom.job.execution-started.v-1",
-            d | {"executor": "x"},
-        ),
-        "darkroom.job.execution-started.v-1": lambda d: ("darkroom.job.execution-started.v1", d | {"lease_s": 1.0}),
-    }
-    envelope = read_envelope(old, body(**names), HEADERS, upcasters)
-    assert envelope.guard == GUARD
-    assert envelope.event == replace(STARTED, executor="x", lease_s=1.0)
-
-
-def test_upcasters_that_fail_or_run_in_a_circle_leave_the_event_undecodable() -> None:
-    for upcaster in (lambda d: (GUARD.type, d), lambda d: (GUARD.type, {"x": d["missing"]})):
-        with pytest.raises(Undecodable):
-            read_envelope(GUARD, VALUE, HEADERS, {GUARD.type: upcaster})
-
-
 @given(
     st.none() | st.binary(max_size=40),
     st.lists(st.tuples(st.sampled_from([n for n, _ in HEADERS]), st.binary(max_size=12))),
@@ -261,3 +240,36 @@ def test_reading_damaged_bytes_raises_only_undecodable(place: int, junk: bytes, 
     except Undecodable:
         return
     assert orjson.loads(damaged)["id"] == GUARD.event_id
+
+
+@settings(max_examples=300)
+@given(
+    st.dictionaries(st.sampled_from(sorted(orjson.loads(VALUE))) | st.text(max_size=6), JSON, max_size=3),
+    st.sampled_from(["as it is", "spaced", "doubled", "cut", "escaped"]),
+)
+def test_the_quick_way_reads_what_the_slow_way_reads(junk: dict[str, Any], how: str) -> None:
+    """Our reader takes events with our very attributes another way than all others: nobody may see which."""
+    try:
+        value = orjson.dumps({**orjson.loads(VALUE), **junk})
+    except TypeError:
+        return
+    match how:
+        case "spaced":
+            value = b" " + value.replace(b",", b" , ") + b"\n"
+        case "doubled":
+            value = b'{"data":{"run":9},"id":"\xff",' + value[1:]
+        case "cut":
+            value = value[:-1]
+        case "escaped":
+            value = value.replace(b"tester", b"t\\u00e9ster").replace(b"executor-1", b"\\ud83d\\ude00")
+
+    def read(content_type: bytes) -> Any:
+        """With a content type that is not the one that we write, no more is known than that it is an event."""
+        try:
+            envelope = read_envelope(GUARD, value, [*headers(content_type=content_type), ("more", b"x")])
+        except Undecodable as error:
+            return str(error)
+        return envelope[:4], envelope.attributes
+
+    slow = monkeypatched_slow(value)
+    assert read(wire.CONTENT_TYPE) == slow

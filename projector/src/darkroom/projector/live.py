@@ -82,6 +82,7 @@ class Live:
         self._remembered: dict[int, Remembered] = {}
         self._quarantined: dict[int, int] = {}
         self._failures = 0
+        self._events_max = EVENTS_MAX
         self._open = ExitStack()
         self._reader: Reader | None = None
         self._lanes: list[Session] = []
@@ -185,8 +186,13 @@ class Live:
         return records
 
     def _project_all(self, lane: int, batches: Sequence[tuple[int, list[Record]]]) -> None:
+        """A batch that is too much for MongoDB would fail for ever, so after failures it is taken in pieces."""
         for partition, records in batches:
-            self._project(self._lanes[lane], partition, records)
+            done = 0
+            while done < len(records):
+                piece = records[done : done + self._events_max]
+                self._project(self._lanes[lane], partition, piece)
+                done += len(piece)
 
     def _project(self, session: Session, partition: int, records: Sequence[Record]) -> None:
         progress, stop = self._progress[partition], records[-1].offset + 1
@@ -202,6 +208,7 @@ class Live:
             fold = partial(self._family.fold, self._topic, self._log.partitions, records)
             changes = self._store.project(session, self._family, work, fold, self._remembered[partition])
         self._next[partition], self._failures = stop, 0
+        self._events_max = min(EVENTS_MAX, 2 * self._events_max)
         metrics.EVENTS.labels(self._topic).inc(changes.events)
         metrics.VOID.labels(self._topic).inc(changes.void)
         metrics.QUARANTINED.labels(self._topic).inc(len(changes.quarantined))
@@ -272,6 +279,8 @@ class Live:
         reason = "fenced" if isinstance(error, Fenced) else "store"
         metrics.RESTARTED.labels(self._topic, reason).inc()
         _log.warning("reading %s again from its checkpoints: %s", self._topic, error)
+        if self._failures > 1:
+            self._events_max = max(1, self._events_max // 4)
         if not isinstance(error, Fenced):
             self._why_not_ready = str(error)
         try:

@@ -1,5 +1,6 @@
 """A database that holds the read models as they were: made whole, or not to be seen as finished."""
 
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -10,17 +11,19 @@ from darkroom.schemas.views import collection
 
 GENERATION = 1
 _MARK = "_as_of_"
+_DATABASE_CHARACTERS_MAX = 28
+"""MongoDB takes names of up to 63 bytes, and a moment's name has up to 28."""
 
 
 def past_database(database: str, moment: str) -> str:
     """The name of the database for a moment of the past of another one."""
-    return f"{database}{_MARK}{moment}"
+    return _prefix(database) + moment
 
 
 def pasts_of(store: Store) -> list[str]:
     """The databases that hold moments of this one's past. Raises StoreUnavailable."""
     with unavailable():
-        return sorted(n for n in store.client.list_database_names() if n.startswith(store.database.name + _MARK))
+        return sorted(n for n in store.client.list_database_names() if n.startswith(_prefix(store.database.name)))
 
 
 def drop_past(past: Store) -> bool:
@@ -60,3 +63,9 @@ def jobs_by_status(past: Store) -> dict[str, int]:
     with unavailable():
         jobs = past.database[collection(JOBS.name, GENERATION)]
         return {f["_id"]: f["jobs"] for f in jobs.aggregate([{"$group": {"_id": "$status", "jobs": {"$sum": 1}}}])}
+
+
+def _prefix(database: str) -> str:
+    if len(database) > _DATABASE_CHARACTERS_MAX:
+        database = f"{database[: _DATABASE_CHARACTERS_MAX - 9]}_{zlib.crc32(database.encode()):08x}"
+    return database + _MARK

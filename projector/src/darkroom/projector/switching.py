@@ -150,8 +150,8 @@ class _Pair:
 
 
 def _held_switch(pair: _Pair, session: Session) -> bool:
-    """Whether it is live now; False where its own projector did not bring it up to the live one in time. Where nobody
-    projects the live one any more, readers need not wait for it: the new one may then stand ahead."""
+    """Whether it is live now; False where its own projector did not bring it up to the live one in time. Where
+    nobody projects the live one any more, the new one need not wait for it, and may stand ahead."""
     store, family = pair.store, pair.family
     until = monotonic() + _HOLD_S
     hold(store, family, 2 * _HOLD_S)

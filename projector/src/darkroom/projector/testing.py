@@ -262,7 +262,13 @@ def _attempts(random: Random, append: "object", run: int, mix: Mix) -> Iterator[
             yield append(job.ExecutionProgressed(run, attempt, f"executor-{attempt}", 15.0, 1, 2))
         if random.random() < mix.succeeded:
             timing = {"decode_ms": round(random.random() * 9, 3), "inference_ms": round(random.random() * 30, 3)}
-            provenance = {"runtime": {"name": "litert", "version": "2.3.0"}, "host.name$": "x"}
+            provenance: dict[str, object] = {
+                "model": {"name": MODEL.name, "version": MODEL.version, "digest": MODEL.digest},
+                "runtime": {"name": "litert", "version": "2.3.0"},
+                "inputs": [PICTURE.digest, PICTURE.digest],
+            }
+            if random.random() < 0.1:
+                provenance["host.name$"] = "x"  # a key that MongoDB would read as a path
             yield append(job.ExecutionSucceeded(run, attempt, results(random), None, timing, provenance))
             return
         if attempt < 3:

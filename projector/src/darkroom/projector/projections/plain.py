@@ -9,12 +9,6 @@ from darkroom.schemas.errors import Undecodable
 _DEPTH_MAX = 40  # MongoDB refuses documents nested deeper than 180, and ours put values some levels down
 _INTEGER_MAX = 2**53
 _KEYS = str.maketrans({".": "．", "$": "＄"})
-_USUAL_KEYS = frozenset(
-    {"input", "kind", "classes", "index", "label", "score", "detections", "class_index", "box", "error", "type"}
-    | {"title", "detail", "runtime", "name", "version", "digest", "model", "labels", "inputs", "top_k", "min_score"}
-    | {"max_detections", "decode_ms", "inference_ms"}
-)
-"""Keys that are known to be plain, to save a look at each."""
 
 
 def plain(value: Any, depth: int = 0) -> Any:
@@ -41,7 +35,8 @@ def _is_plain(value: Any, depth: int) -> bool:
     asking for a type by `is` is the quickest way to tell them apart."""
     kind = type(value)
     if kind is dict:
-        if depth >= _DEPTH_MAX or not _USUAL_KEYS.issuperset(value):
+        keys = "".join(value)
+        if depth >= _DEPTH_MAX or "." in keys or "$" in keys or "\0" in keys:
             return False
         value = value.values()
     elif kind is list:
@@ -59,7 +54,7 @@ def _is_plain(value: Any, depth: int) -> bool:
         elif kind is int:
             if not -_INTEGER_MAX <= item <= _INTEGER_MAX:
                 return False
-        elif kind is tuple or not (kind is dict or kind is list) or not _is_plain(item, depth + 1):
+        elif not (kind is dict or kind is list) or not _is_plain(item, depth + 1):
             return False
     return True
 

@@ -26,7 +26,6 @@ from darkroom.schemas.errors import LogUnavailable, StoreUnavailable
 
 _ALIVE_EVERY_S = 2.0
 _SEND_S_MAX = 30.0
-_CONNECT_TIMEOUT_S = 10.0
 
 
 class Parent:
@@ -86,7 +85,7 @@ class Parent:
 def work(parent: Parent, task: dict[str, Any]) -> None:
     """Does what it is told until there is no more."""
     with ExitStack() as opened:
-        log = KafkaLog(task["kafka"], task["topic"], connect_timeout_s=_CONNECT_TIMEOUT_S)
+        log = KafkaLog(task["kafka"], task["topic"], connect_timeout_s=task["connect_timeout_s"])
         opened.callback(log.close, 1.0)
         if log.topic_id != task["topic_id"]:
             raise ValueError(f"topic {task['topic']} has been made anew while it was replayed: start again")

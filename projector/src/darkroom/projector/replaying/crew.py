@@ -29,6 +29,7 @@ _COMMAND = (sys.executable, "-m", "darkroom.projector.replaying")
 _SILENCE_S_MAX = 60.0
 """A worker says something every second or two."""
 _SEND_S_MAX = 10.0
+_CONNECT_TIMEOUT_S = 10.0
 _RAISED = {"LogUnavailable": LogUnavailable, "StoreUnavailable": StoreUnavailable, "ValueError": ValueError}
 
 
@@ -275,4 +276,5 @@ def _task(topic: str, log: EventLog, family: Family, effort: Effort, target: Tar
         "read_models": list(family.read_models),
         "memory_size_bytes": effort.memory_size_bytes,
         "generation": target.generation if target else None,
+        "connect_timeout_s": _CONNECT_TIMEOUT_S,
     }

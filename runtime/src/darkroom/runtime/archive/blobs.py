@@ -29,6 +29,8 @@ from darkroom.schemas.errors import Undecodable
 from darkroom.schemas.wire import read_envelope, read_guard
 
 FILE = "blobs.jsonl"
+_HELD_MAX = 50_000
+"""So many jobs and names are held in memory before they are written out."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -50,6 +52,8 @@ class BlobNames:
         self._folder = TemporaryDirectory(prefix="darkroom-blobs-")
         self._db = sqlite3.connect(Path(self._folder.name) / "names.sqlite", isolation_level=None)
         self._db.executescript(_TABLES)
+        self._owners: dict[str, tuple[int, str, bool]] = {}
+        self._names: set[tuple[str, str, str]] = set()
         self.unreadable = 0
 
     def __enter__(self) -> "BlobNames":
@@ -61,13 +65,14 @@ class BlobNames:
 
     def take(self, name: str, partitions: int, records: Iterable[Record]) -> None:
         """Folds records of the topic that is for `name` and has so many partitions."""
-        self._db.execute("BEGIN")
         for record in records:
             self._fold(name, partitions, record)
-        self._db.execute("COMMIT")
+            if len(self._owners) + len(self._names) > _HELD_MAX:
+                self._write()
 
     def __iter__(self) -> Iterator[NamedBlob]:
         """By digest, in its order."""
+        self._write()
         for digest, kinds, named_by in self._db.execute(_BLOBS):
             yield NamedBlob(digest, tuple(sorted(kinds.split(","))), named_by)
 
@@ -79,22 +84,27 @@ class BlobNames:
         if partition_of(guard.key, partitions) != record.partition:
             return
         owner = f"{name}/{guard.key}"
-        found = self._db.execute("SELECT version, last_event_id FROM owners WHERE owner = ?", (owner,)).fetchone()
-        version, last_event_id = found or (0, "")
+        known = self._owners.get(owner) or self._db.execute(_FIND, (owner,)).fetchone()
+        version, last_event_id, stands = known or _NEW
         if not accepts(version, last_event_id, guard):
             return
         kind = short_type(guard.type)
-        stands = kind != "deleted"
-        self._db.execute(_OWNER, (owner, guard.version, guard.event_id, stands))
+        self._owners[owner] = (guard.version, guard.event_id, bool(stands) and kind != "deleted")
         if (find := _FINDERS.get(kind)) is None:
             return
         try:
             data = read_envelope(guard, record.value, record.headers).data
-            named = [(_digest(digest), what, owner) for digest, what in find(data)]
+            self._names.update([(_digest(digest), what, owner) for digest, what in find(data)])
         except (Undecodable, LookupError, TypeError):
             self.unreadable += 1
-            return
-        self._db.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?)", named)
+
+    def _write(self) -> None:
+        self._db.execute("BEGIN")
+        self._db.executemany(_PUT, ((owner, *state) for owner, state in self._owners.items()))
+        self._db.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?)", self._names)
+        self._db.execute("COMMIT")
+        self._owners.clear()
+        self._names.clear()
 
 
 def names_of_archive(folder: Path, manifest: Manifest, names: BlobNames, tell: Tell) -> None:
@@ -194,10 +204,9 @@ PRAGMA synchronous = OFF;
 CREATE TABLE owners (owner TEXT PRIMARY KEY, version INTEGER, last_event_id TEXT, stands INTEGER) WITHOUT ROWID;
 CREATE TABLE names (digest TEXT, kind TEXT, owner TEXT, PRIMARY KEY (digest, kind, owner)) WITHOUT ROWID;
 """
-_OWNER = """
-INSERT INTO owners VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-version = excluded.version, last_event_id = excluded.last_event_id, stands = min(stands, excluded.stands)
-"""
+_FIND = "SELECT version, last_event_id, stands FROM owners WHERE owner = ?"
+_NEW = (0, "", True)
+_PUT = "INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?)"
 _BLOBS = """
 SELECT digest, group_concat(DISTINCT kind), count(DISTINCT CASE WHEN stands THEN owner END)
 FROM names JOIN owners USING (owner) GROUP BY digest ORDER BY digest
