@@ -30,6 +30,8 @@ from read_side.stage import Stage, stage
 RATES = (10, 100, 1_000)
 READ_MODELS = ("all", "jobs")
 PEERS = ("popo", "sqlite", "postgres")
+WARM_UP = ("bare", "all, 1 process")
+"""Played once before the first round, above all for the broker's compiled code."""
 GOALS = {"plain, 1 thread": "≥ 0.8", "plain, 2 threads": "≥ 0.8", "bare": "≥ 0.35"}
 Cases = dict[str, Callable[[], Figure]]
 
@@ -133,8 +135,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000, help="of the backlog")
     parser.add_argument("--peer-events", type=int, default=10_000, help="for the peer, which is slower; 0: none")
     parser.add_argument("--seconds", type=float, default=20.0, help="at each rate, per round; 0: none")
-    parser.add_argument("--cases", nargs="*", default=None, help="only these; none: only the rates")
-    parser.add_argument("--no-warm-up", action="store_true", help="leave out the round that is not counted")
+    parser.add_argument("--cases", nargs="*", default=None, help="only these; without a name: none")
     options = parser.parse_args()
     begun = monotonic()
     rounds: list[dict[str, Figure]] = []
@@ -152,17 +153,16 @@ def main() -> None:
         cases = cases_on(on, topic, ends) | (of_peers if options.peer_events else {})
         if options.cases is not None:
             cases = {name: case for name, case in cases.items() if name in options.cases}
-        for number in range(1 if options.no_warm_up else 0, options.rounds + 1):
-            say(f"round {number}" if number else "warming up")  # above all the broker's compiled code
-            played = play(on, cases)
+        say("warming up")
+        play(on, {name: case for name, case in cases.items() if name in WARM_UP})
+        for number in range(options.rounds):
+            say(f"round {number + 1}")
+            rounds.append(play(on, cases))
             found = {}
-            if options.seconds:
-                for rate in random.sample(RATES, len(RATES)):
-                    found[rate] = figure = latency(on, rate, options.seconds)
-                    say(f"  {rate}/s: p50 {figure.more['p50_ms']:.1f} ms, p99 {figure.more['p99_ms']:.1f} ms")
-            if number:
-                rounds.append(played)
-                readable.append({rate: found[rate] for rate in RATES if rate in found})
+            for rate in random.sample(RATES, len(RATES)) if options.seconds else ():
+                found[rate] = figure = latency(on, rate, options.seconds)
+                say(f"  {rate}/s: p50 {figure.more['p50_ms']:.1f} ms, p99 {figure.more['p99_ms']:.1f} ms")
+            readable.append({rate: found[rate] for rate in RATES if rate in found})
     print(f"{options.rounds} rounds of {options.events:,} events; {monotonic() - begun:.0f} s in all")
     tables = {}
     if cases:

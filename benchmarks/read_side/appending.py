@@ -71,7 +71,8 @@ class Appender(threading.Thread):
             while (left_s := due_s - time.monotonic()) > 0:
                 self._producer.poll(0)
                 time.sleep(min(left_s, 0.05))
-            p, key, headers = record.partition, record.key, list(record.headers)
+            p, key = record.partition, record.key
+            headers: list[tuple[str, str | bytes | None]] = list(record.headers)
             assert key is not None
             self._producer.produce(self._topic, record.value, key, p, on_delivery=delivered, headers=headers)
             self.due[p].append(Due(self._next[p], key.decode(), due_s))

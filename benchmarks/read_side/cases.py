@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from read_side.figures import Figure
-from read_side.stage import Stage
+from read_side.stage import SUM, Stage
 
 Cases = Mapping[str, Callable[[], Figure]]
 
@@ -18,7 +18,8 @@ def say(text: str) -> None:
 
 
 def play(on: Stage, cases: Cases) -> dict[str, Figure]:
-    """One round, in an order of its own. Ends the benchmark if two cases found different numbers of jobs."""
+    """One round, in an order of its own. Ends the benchmark if two cases found different numbers of jobs, or made
+    different documents of the same read models."""
     figures = {}
     for name in random.sample(list(cases), len(cases)):
         on.rest()
@@ -26,6 +27,8 @@ def play(on: Stage, cases: Cases) -> dict[str, Figure]:
         say(f"  {name}: {found.rate:,.0f} events/s, client {found.us_per_event('client'):.1f} µs an event")
     jobs = {f.more["jobs"] for name, f in figures.items() if not name.startswith("eventsourcing")}
     assert len(jobs) <= 1, f"not all cases found the same number of jobs: {jobs}"
+    sums = {(name, value) for f in figures.values() for name, value in f.more.items() if name.startswith(SUM)}
+    assert len(sums) == len({name for name, _ in sums}), f"cases made different documents: {sums}"
     return {name: figures[name] for name in cases}
 
 
@@ -41,5 +44,6 @@ def plain(on: Stage, topic: str, ends: Mapping[int, int], read_models: str, thre
     stops = [f"{p}={end}" for p, end in ends.items()]
     argv = ["-m", "read_side.plain", read_models, str(threads), *stops]
     found = on.run([argv], on.settings(topic, database))
+    sums = {SUM + read_models: on.sum_of(database)}
     on.drop(database)
-    return found
+    return Figure(found.events, found.took_s, found.cpu_s, {**found.more, **sums})

@@ -11,7 +11,7 @@ from bench import processes
 from pymongo.read_concern import ReadConcern
 
 from read_side.figures import Figure
-from read_side.stage import PARTITIONS, Stage
+from read_side.stage import PARTITIONS, SUM, Stage
 
 _TIMEOUT_S = 900.0
 _LOOK_S = 0.02
@@ -36,13 +36,14 @@ def backlog(stage: Stage, topic: str, ends: Mapping[int, int], read_models: str,
         (folder / "go").touch()
         standing = {"family": "jobs"}
         total = sum(ends.values())
-        _until(lambda: sum(c["next"] for c in checkpoints.find(standing)) == total, logs, pids)  # type: ignore[misc]
+        _until(lambda: sum(c["next"] for c in checkpoints.find(standing)) == total, logs, pids)
         ended = time.monotonic()
         cpu_s = {"client": sum(map(processes.cpu_s, pids)) - before, **stage.spent_since(servers)}
         jobs = client[database]["jobs_g1"].estimated_document_count()
     begun = min(float(path.read_text()) for path in folder.glob("begun.*"))
+    more = {"jobs": jobs, SUM + read_models: stage.sum_of(database)}
     stage.drop(database)
-    return Figure(total, ended - begun, cpu_s, {"jobs": jobs})
+    return Figure(total, ended - begun, cpu_s, more)
 
 
 def latency(stage: Stage, rate: int, seconds: float) -> Figure:
@@ -60,7 +61,8 @@ def latency(stage: Stage, rate: int, seconds: float) -> Figure:
         checkpoints = client[database]["checkpoints"]
 
         def ready() -> bool:
-            return sum(c["next"] for c in checkpoints.find({"family": "jobs"})) == _WARM_UP_EVENTS  # type: ignore[misc]
+            standing: int = sum(c["next"] for c in checkpoints.find({"family": "jobs"}))
+            return standing == _WARM_UP_EVENTS
 
         _until(ready, [log], [pid])
         appending = ["-m", "read_side.appending"]

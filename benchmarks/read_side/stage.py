@@ -6,15 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import processes
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
+from darkroom.projector.checksum import checksum
 from darkroom.runtime.eventlog.kafka import TRUTH, TopicSpec, ensure_topics
 from read_side.consuming import offsets
 from read_side.figures import Figure, Share
 
 PARTITIONS = 8
+SUM = "sum of "
+"""Begins the name of the figure that says what the documents of some read models add up to."""
 _TIMEOUT_S = 900.0
 _TOPIC_TIMEOUT_S = 30.0
 
@@ -58,13 +64,23 @@ class Stage:
         """Processor time of broker and database since `before`."""
         return {name: now - before[name] for name, now in self.servers_cpu_s().items()}
 
-    def client(self) -> "MongoClient[dict[str, object]]":
+    def client(self) -> "MongoClient[dict[str, Any]]":
         return MongoClient(self.mongodb)
 
     def rest(self) -> None:
         """What MongoDB still has to write of an earlier case, it writes now."""
         with self.client() as client:
             client.admin.command("fsync")
+
+    def sum_of(self, database: str) -> int:
+        """A checksum over all documents of generation 1, short enough for a float."""
+        total = 0
+        raw: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
+        with self.client() as client:
+            for name in client[database].list_collection_names(filter={"name": {"$regex": "_g1$"}}):
+                documents: Any = client[database].get_collection(name, codec_options=raw).find(batch_size=5_000)
+                total += checksum(document.raw for document in documents).total
+        return total % 2**53
 
     def drop(self, database: str) -> None:
         with self.client() as client:

@@ -71,13 +71,11 @@ class Bench:
 
     def append(self, records: Sequence[Record]) -> None:
         """Appends the records, all acknowledged on return."""
-        acks = [self.log.append(r.partition, r.key, r.value, r.headers) for r in records]  # type: ignore[arg-type]
-        for ack in acks:
-            ack.result(DEADLINE_S)
-
-    def ends(self) -> dict[int, int]:
-        """The end of each partition of the jobs topic."""
-        return {p: self.log.end_offset(p, DEADLINE_S) for p in range(PARTITIONS)}
+        for start in range(0, len(records), 500):  # as many as may be under way
+            some = records[start : start + 500]
+            acks = [self.log.append(r.partition, r.key, r.value, r.headers) for r in some]  # type: ignore[arg-type]
+            for ack in acks:
+                ack.result(DEADLINE_S)
 
     def checksums(self, generation: int | None = None, store: Store | None = None) -> dict[str, Checksum]:
         """The checksum of each read model of jobs, as it stands in MongoDB (in the database of `store`)."""
@@ -116,24 +114,39 @@ class Bench:
         return [r for r in records if r.offset < vector[r.partition]]
 
     @contextmanager
-    def traffic_on(self, records: Sequence[Record], step: int = 5, pause_s: float = 0.01) -> Iterator[None]:
-        """Appends the records little by little while the block runs, what is left at its end."""
-        left, stop = iter(range(0, len(records), step)), threading.Event()
+    def traffic_on(
+        self, records: Sequence[Record], step: int = 5, pause_s: float = 0.01, rest: bool = True
+    ) -> Iterator[list[Record]]:
+        """Appends the records little by little while the block runs, and what is left (if `rest`) at its end.
+        Gives those that were appended."""
+        appended: list[Record] = []
+        stop = threading.Event()
 
         def go_on() -> None:
-            for start in left:
-                self.append(records[start : start + step])
-                if stop.wait(pause_s):
-                    return
+            while not stop.wait(pause_s) and len(appended) < len(records):
+                some = records[len(appended) : len(appended) + step]
+                self.append(some)
+                appended.extend(some)
 
         thread = threading.Thread(target=go_on)
         thread.start()
         try:
-            yield
+            yield appended
         finally:
             stop.set()
             thread.join(DEADLINE_S)
-        self.append([r for start in left for r in records[start : start + step]])
+        if rest:
+            self.append(records[len(appended) :])
+
+    def feed(self, records: Sequence[Record], fed: int, until: Callable[[], bool], what: str) -> int:
+        """Appends records from the `fed`th one on, each few when those before are projected; returns how far."""
+        while not until():
+            assert fed < len(records), f"not within {fed} records: {what}"
+            self.append(records[fed : fed + 10])
+            fed = min(len(records), fed + 10)
+            wait_until(lambda: until() or self.all_projected(fed), what)  # noqa: B023
+            threading.Event().wait(0.02)
+        return fed
 
     def _ready(self) -> bool:
         return self.store.checkpoints.find_one({"family": "jobs"}) is not None

@@ -22,14 +22,10 @@ def stopped(pid: int) -> bool:
 
 
 def test_killed_at_a_failpoint_it_folds_every_event_once(bench, clean_fold):
-    records, fed = traffic(2, 250, 3), 0
+    records, fed = traffic(2, 500, 3), 0
     for failpoint in FAILPOINTS:
         doomed = bench.process(failpoint, DARKROOM_FAILPOINT=f"{failpoint}:3")
-        while doomed.poll() is None:
-            assert fed < len(records) - 100, f"never reached {failpoint}"
-            bench.append(records[fed : fed + 10])
-            fed += 10
-            wait_until(lambda: doomed.poll() is not None or bench.all_projected(fed), failpoint)  # noqa: B023
+        fed = bench.feed(records, fed, lambda: doomed.poll() is not None, failpoint)  # noqa: B023
         assert doomed.returncode == -signal.SIGKILL, doomed.stderr.read().decode()[-3000:]
         assert bench.checksums() == clean_fold(bench.projected_of(records)), failpoint
     with bench.live("successor"):
@@ -40,18 +36,17 @@ def test_killed_at_a_failpoint_it_folds_every_event_once(bench, clean_fold):
 
 def haunt(bench, clean_fold, failpoint: str, records) -> None:
     """A zombie that stops at a failpoint, sleeps while another one works, and wakes beside it."""
-    third = len(records) // 3
     zombie = bench.process(failpoint, DARKROOM_FAILPOINT=f"stop@{failpoint}:4")
-    with bench.traffic_on(records[:third], step=3, pause_s=0.02):
-        wait_until(lambda: stopped(zombie.pid), f"it stops at {failpoint}")
+    fed = bench.feed(records, 0, lambda: stopped(zombie.pid), f"it stops at {failpoint}")
     with bench.live(f"beside-{failpoint}"):
-        bench.append(records[third : 2 * third])
-        bench.wait_projected(2 * third)
+        half = (fed + len(records)) // 2
+        bench.append(records[fed:half])
+        bench.wait_projected(half)
         assert stopped(zombie.pid)
         os.kill(zombie.pid, signal.SIGCONT)
         # It wakes with what it has read and remembers, is fenced, and goes on from the checkpoints.
         wait_until(lambda: b"again from its checkpoints" in bench.said(zombie), "the zombie is fenced")
-        with bench.traffic_on(records[2 * third :]):
+        with bench.traffic_on(records[half:]):
             pass
         bench.wait_projected(len(records))
         assert bench.checksums() == clean_fold(records), failpoint
@@ -67,4 +62,4 @@ def test_a_zombie_is_fenced(bench, clean_fold):
 @pytest.mark.long
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
 def test_a_zombie_is_fenced_wherever_it_stopped(bench, clean_fold, failpoint):
-    haunt(bench, clean_fold, failpoint, traffic(4, 100, 3))
+    haunt(bench, clean_fold, failpoint, traffic(4, 300, 3))

@@ -130,7 +130,7 @@ def play(bench, clean_fold, seed: int, steps: int) -> None:
 
 
 def test_a_random_life(bench, clean_fold):
-    play(bench, clean_fold, 1, 25)
+    play(bench, clean_fold, 1, 15)
 
 
 @pytest.mark.long

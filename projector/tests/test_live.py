@@ -1,7 +1,5 @@
 """The live projector on real Kafka and MongoDB: whatever happens, the read models equal a clean fold of the log."""
 
-import os
-import signal
 import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime

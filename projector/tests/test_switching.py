@@ -81,7 +81,7 @@ def test_switches_and_goes_back_under_traffic(bench, clean_fold, monkeypatch):
         assert "jobs_g1" not in bench.store.database.list_collection_names()
         bench.append(more := traffic(31, 5, 3))
         bench.wait_projected(len(records) + len(more))
-    with pytest.raises(ValueError, match="no generation of jobs, .* to go back to"):
+    with pytest.raises(ValueError, match=r"no generation of jobs, .* to go back to"):
         roll_back(bench.store, bench.log, bench.log.topic, JOBS)
 
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from darkroom.query_api import bodies, streams
-from darkroom.runtime.ids import Position
+from darkroom.runtime.ids import Position, Vector
 
 DEADLINE_S = 15.0
 
@@ -138,7 +138,7 @@ def test_of_a_deleted_job_only_the_attributes_are_given(service: Any) -> None:
     for of in (kept, job):
         service.log.event(of, "execution-started", data={"labels": {"note": "secret"}})
         service.log.event(of, "execution-started", void=True, data={"labels": {"note": "secret"}})
-    start = streams.Vector("jobs-topic-id", (0, 0, 0, 0)).token()
+    start = Vector("jobs-topic-id", (0, 0, 0, 0)).token()
     assert all("data" in e for e in service.json(f"/jobs/{job}/events?include=void")["items"])
     service.log.event(job, "deleted")
     body = service.json(f"/jobs/{job}/events?include=void")
@@ -183,7 +183,7 @@ def test_what_comes_from_far_back_is_sent_window_by_window(service: Any, monkeyp
         return window(generation, tenant, partition, start, stop)
 
     monkeypatch.setattr(service.store, "history_window", counted)
-    with stream(service, "/events", streams.Vector("jobs-topic-id", (0, 0, 0, 0)).token()) as events:
+    with stream(service, "/events", Vector("jobs-topic-id", (0, 0, 0, 0)).token()) as events:
         events.entries(1)
         assert read == [(0, 2)]
         events.entries(7)
@@ -197,7 +197,7 @@ def test_a_stream_over_all_jobs_reads_far_back_in_windows(service: Any, monkeypa
     for kind in ("execution-started", "cancelled"):
         for job in jobs:
             service.log.event(job, kind)
-    start = streams.Vector("jobs-topic-id", (0, 0, 0, 0)).token()
+    start = Vector("jobs-topic-id", (0, 0, 0, 0)).token()
     with stream(service, "/events", start) as events:
         found = events.entries(18)
     assert len({e["id"] for _, e in found}) == 18
@@ -237,10 +237,8 @@ def test_ids_of_other_streams_are_400(service: Any, last: str) -> None:
         assert service.json(path, 400, headers=headers)["type"].endswith("malformed-position")
 
 
-@pytest.mark.parametrize(
-    "vector", [streams.Vector("other", (0, 0, 0, 0)), streams.Vector("jobs-topic-id", (0,) * 5)]
-)
-def test_vectors_of_other_logs_are_400(service: Any, vector: streams.Vector) -> None:
+@pytest.mark.parametrize("vector", [Vector("other", (0, 0, 0, 0)), Vector("jobs-topic-id", (0,) * 5)])
+def test_vectors_of_other_logs_are_400(service: Any, vector: Vector) -> None:
     service.json("/events", 400, headers={"Last-Event-ID": vector.token()})
 
 

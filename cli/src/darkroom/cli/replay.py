@@ -170,8 +170,10 @@ class _Command:
         if JOBS in self.families:
             jobs = ", ".join(f"{count} {status}" for status, count in sorted(built.jobs.items()))
             self.console.print(f"  jobs: {jobs or 'none'}")
+        # A stack that the settings name needs no address, and only there can it hold a password.
+        where = f"DARKROOM_MONGODB='{self.stack.mongodb}' " if self.stack.data else ""
         self.console.print(
-            f"  look at it: DARKROOM_MONGODB_DATABASE={name} DARKROOM_QUERY_PORT=8091 "
+            f"  look at it: {where}DARKROOM_MONGODB_DATABASE={name} DARKROOM_QUERY_PORT=8091 "
             "python -m darkroom.query_api\n"
             f"  drop it:    darkroom replay --as-of {text} --drop",
             soft_wrap=True,

@@ -6,8 +6,8 @@ from hashlib import blake2b
 
 _MODULUS = 2**128
 _PIECE_SIZE_BYTES = 2_000
-"""For more than 2,047 bytes at once the hash gives up Python's lock, and would wait up to 5 ms, document by document,
-to get it back from a thread that folds."""
+"""For more than 2,047 bytes at once the hash gives up Python's lock, and would wait up to 5 ms, document by
+document, to get it back from a thread that folds."""
 
 
 def digest(document: bytes) -> int:

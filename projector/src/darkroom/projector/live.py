@@ -208,7 +208,7 @@ class Live:
             fold = partial(self._family.fold, self._topic, self._log.partitions, records)
             changes = self._store.project(session, self._family, work, fold, self._remembered[partition])
         self._next[partition], self._failures = stop, 0
-        self._events_max = min(EVENTS_MAX, 2 * self._events_max)
+        self._events_max = min(EVENTS_MAX, self._events_max + 1 + self._events_max // 8)
         metrics.EVENTS.labels(self._topic).inc(changes.events)
         metrics.VOID.labels(self._topic).inc(changes.void)
         metrics.QUARANTINED.labels(self._topic).inc(len(changes.quarantined))

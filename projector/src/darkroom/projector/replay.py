@@ -14,7 +14,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from threading import Event
 from time import monotonic
 
 from darkroom.projector.compare import Comparison, compare
@@ -37,7 +36,6 @@ from darkroom.runtime.eventlog.port import EventLog
 from darkroom.schemas.errors import StoreUnavailable
 
 _LOG_TIMEOUT_S = 10.0
-_HAND_OVER_TIMEOUT_S = 30.0
 _TICK_S = 0.1
 EFFORT = Effort()
 
@@ -106,7 +104,7 @@ def replay(
                 abandon(store, family, generation)
                 return report
             make_indexes(store, family, generation)
-            _hand_over(store, family, generation, topic, log.topic_id, report.vector)
+            hand_over(store, family, generation, topic, log.topic_id, report.vector)
             failpoints.reach("replay-handed-over")
             switch_to(
                 store,
@@ -123,23 +121,9 @@ def replay(
                 abandon(store, family, generation)
             raise
         report.generation, report.switched = generation, True
-        drop_leftovers(store, family)
+        with suppress(StoreUnavailable, Fenced):  # so does the next one
+            drop_leftovers(store, family)
         return report
-
-
-def _hand_over(
-    store: Store, family: Family, generation: int, topic: str, topic_id: str, vector: Mapping[int, int]
-) -> None:
-    """Between two transactions of the live loop, sooner or later."""
-    until = monotonic() + _HAND_OVER_TIMEOUT_S
-    while True:
-        try:
-            hand_over(store, family, generation, topic, topic_id, vector)
-            return
-        except Fenced:
-            if monotonic() > until:
-                raise
-            Event().wait(_TICK_S / 10)
 
 
 def _prove(
@@ -160,7 +144,12 @@ def _prove(
         crew = opened.enter_context(Crew(log, topic, family, taken.vector, effort))
         live = opened.enter_context(LiveDocuments(taken, family, log.partitions))
         lag = LagWatch(store, log, family, taken.live)
-        develop(crew, target, effort.per_s_max, lag, check, tell)
+
+        def check_all() -> None:
+            check()
+            live.wait(0.0)  # raises, if it has failed
+
+        develop(crew, target, effort.per_s_max, lag, check_all, tell)
         failpoints.reach("replay-folded")
         while not live.wait(_TICK_S):
             check()

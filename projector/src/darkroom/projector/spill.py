@@ -67,5 +67,6 @@ def _as_os_error() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise OSError(
-            errno.ENOSPC, f"a replay's temporary file cannot be used (set SQLITE_TMPDIR to a larger disk?): {error}"
+            errno.ENOSPC,
+            f"a replay's temporary file cannot be used (set TMPDIR to a larger disk?): {error}",
         ) from error

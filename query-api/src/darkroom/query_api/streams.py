@@ -4,10 +4,7 @@ The id of an entry says where the next one begins: a position token for one job,
 all jobs. Streams read `history`, where every event of the log stands, void ones too.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -16,7 +13,7 @@ import orjson
 from darkroom.query_api.present import event_of_history
 from darkroom.query_api.reading import Reader
 from darkroom.query_api.store_errors import GenerationGone
-from darkroom.runtime.ids import Position
+from darkroom.runtime.ids import Position, Vector
 from darkroom.schemas.errors import StoreUnavailable
 from darkroom.schemas.views import FAMILY_OF, checkpoint_id
 
@@ -33,33 +30,6 @@ _WINDOW_SIZE_BYTES_AIM = 2**20
 _FAMILY = FAMILY_OF["history"]
 _RETRY = b"retry: 1000\n\n"
 _HEARTBEAT = b": still here\n\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    """The offset of the next event of each partition of one topic. Its token is opaque to clients."""
-
-    topic_id: str
-    next: tuple[int, ...]
-
-    def token(self) -> str:
-        text = f"v1.{'.'.join(str(n) for n in self.next)}~{self.topic_id}"
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-    @classmethod
-    def parse(cls, token: str) -> "Vector":
-        """Raises ValueError for what is no token of ours."""
-        try:
-            text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
-        except (binascii.Error, ValueError):
-            raise ValueError("not a token of a stream over all jobs") from None
-        numbers, _, topic_id = text.partition("~")
-        version, *offsets = numbers.split(".")
-        if version != "v1" or not topic_id or not all(n.isascii() and n.isdigit() for n in offsets):
-            raise ValueError("not a token of a stream over all jobs")
-        if not offsets or any(len(n) > 18 for n in offsets):
-            raise ValueError("not a token of a stream over all jobs")
-        return cls(topic_id, tuple(int(n) for n in offsets))
 
 
 def entry(event: dict[str, Any], token: str) -> bytes:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from darkroom.schemas.chain import short_type
 from darkroom.schemas.errors import Undecodable
 from darkroom.schemas.eventdata import SCHEMAS
 
 Upcaster = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
-"""Data of an old type -> the next type, and its data. It may change what it is given."""
+"""Data of an old type -> the next type, and its data. It may change the dict that it is given. A step changes how
+an event is written, never what happened: the short type stays, for the status of a job follows from it."""
 
 UPCASTERS: dict[str, Upcaster] = {}
 """By the type that they lift. None is needed so far."""
@@ -38,9 +40,11 @@ class Versions:
             try:
                 lifted_type, data = step(data)
             except Exception as error:  # a body of any content reaches an upcaster
-                raise Undecodable(f"the data of {lifted_type} cannot be lifted: {error!r}") from None
-            if not isinstance(data, dict):
+                raise Undecodable(f"the data of {lifted_type} cannot be lifted: {error!r:.200}") from None
+            if not isinstance(lifted_type, str) or not isinstance(data, dict):
                 raise Undecodable(f"the upcasters of {event_type} made {data!r:.80}, which is no object")
+            if short_type(lifted_type) != short_type(event_type):
+                raise Undecodable(f"{event_type} cannot become {lifted_type!r:.80}: that is not what happened")
         else:
             raise Undecodable(f"the upcasters of {event_type} run in a circle")
         if lifted_type not in self.current:

@@ -12,8 +12,8 @@ _KEYS = str.maketrans({".": "．", "$": "＄"})
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """A JSON value that BSON holds exactly: itself if it is that already, otherwise a copy. `.` and `$` in keys, which
-    MongoDB would read as paths and operators, become their full-width forms."""
+    """A JSON value that BSON holds exactly: itself if it is that already, otherwise a copy. `.` and `$` in keys,
+    which MongoDB would read as paths and operators, become their full-width forms."""
     if _is_plain(value, depth):
         return value
     if depth > _DEPTH_MAX:

@@ -13,7 +13,7 @@ from darkroom.schemas.chain import short_type
 from darkroom.schemas.job import Status
 
 _DELETED = str(Status.DELETED)
-_DURATION_MAX_MS = 1e12  # some 31 years: what no clock said can spoil no sum
+_DURATION_MAX_MS = 2.0**53  # the years 1 to 9999 have fewer: what is larger is no duration, and spoils no sum
 
 Place = tuple[datetime, str, str, str, int]
 """Hour, tenant, model, its version, partition: what one document counts."""

@@ -25,7 +25,9 @@ from darkroom.schemas.wire import Envelope, read_envelope, read_guard
 Document = dict[str, Any]
 
 RECORD_SIZE_BYTES_MAX = 4 * 2**20
-"""Larger values are quarantined, and cut there. The log takes records of 1 MiB."""
+"""Larger values are quarantined, and cut there. The log takes records of 1 MiB in all."""
+ID_LENGTH_MAX = 200
+"""Ids of events stand in a job's timeline."""
 _REASON_LENGTH_MAX = 1_000
 
 
@@ -83,8 +85,8 @@ def take(
     else:
         verdict, run = accepts(before["version"], before["last_event_id"], guard), before.get("run")
     try:
-        if record.value is not None and len(record.value) > RECORD_SIZE_BYTES_MAX:
-            raise Undecodable(f"its value has {len(record.value)} bytes")
+        if len(record.value or b"") > RECORD_SIZE_BYTES_MAX or len(guard.event_id) > ID_LENGTH_MAX:
+            raise Undecodable("its value or its id is larger than any of ours")
         envelope = read_envelope(guard, record.value, record.headers, versions)
         after = accepted(before, envelope, record) if verdict else void(before, envelope, record)
     except Exception as error:  # whatever a body does to a fold, the chain of the aggregate goes on

@@ -6,7 +6,6 @@ It is told over its socket what to fold, and says there what it has done; it die
 import gc
 import os
 import queue
-import socket
 import sys
 import threading
 import traceback
@@ -16,6 +15,7 @@ from typing import Any
 
 from darkroom.projector.checksum import Checksum
 from darkroom.projector.projections.families import FAMILIES, Family
+from darkroom.projector.replaying.connection import Connection
 from darkroom.projector.replaying.pace import Throttle
 from darkroom.projector.replaying.partitions import fold_partitions
 from darkroom.projector.replaying.tally import Place
@@ -25,15 +25,14 @@ from darkroom.runtime.eventlog.kafka import KafkaLog
 from darkroom.schemas.errors import LogUnavailable, StoreUnavailable
 
 _ALIVE_EVERY_S = 2.0
-_SEND_S_MAX = 30.0
+_TASK_S_MAX = 30.0
 
 
 class Parent:
     """The coordinator, over the socket. Several threads speak, one listens."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-        self._speaking = threading.Lock()
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._answers: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
         self.throttle = Throttle()
 
@@ -43,8 +42,7 @@ class Parent:
         threading.Thread(target=self._live, name="alive", daemon=True).start()
 
     def say(self, message: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
-        with self._speaking:
-            frames.send(self._socket, message, blobs, frames.Deadline(_SEND_S_MAX))
+        self._connection.say(message, blobs)
 
     def wanted(self) -> Iterator[tuple[int, int]]:
         """The partitions to fold, each asked for when there is time for it."""
@@ -68,8 +66,8 @@ class Parent:
         # The end of the socket is the end of the coordinator, with whom this process dies.
         while True:
             try:
-                said, _ = frames.receive(self._socket, frames.Deadline(None))
-            except (frames.Closed, frames.FrameError):
+                said, _ = self._connection.hear()
+            except (frames.Closed, frames.FrameError, TimeoutError):
                 os._exit(1)
             if "rate" in said:
                 self.throttle.set_rate(said["rate"])
@@ -105,8 +103,8 @@ def _family(name: str, read_models: Sequence[str]) -> Family:
 
 def main() -> int:
     """Returns the exit code."""
-    connection = inside.begin(inside.parser().parse_args())
-    task, _ = frames.receive(connection, frames.Deadline(_SEND_S_MAX))
+    connection = Connection(inside.begin(inside.parser().parse_args()))
+    task, _ = connection.hear(_TASK_S_MAX)
     parent = Parent(connection)
     parent.start()
     gc.freeze()

@@ -12,6 +12,7 @@ from typing import Any
 
 from darkroom.projector.checksum import Checksum
 from darkroom.projector.projections.families import Family
+from darkroom.projector.replaying.connection import Connection
 from darkroom.projector.replaying.pace import Throttle
 from darkroom.projector.replaying.partitions import Stopped, fold_partitions
 from darkroom.projector.replaying.tally import Place, Spool
@@ -28,7 +29,6 @@ ALONE_EVENTS_MAX = 20_000
 _COMMAND = (sys.executable, "-m", "darkroom.projector.replaying")
 _SILENCE_S_MAX = 60.0
 """A worker says something every second or two."""
-_SEND_S_MAX = 10.0
 _CONNECT_TIMEOUT_S = 10.0
 _RAISED = {"LogUnavailable": LogUnavailable, "StoreUnavailable": StoreUnavailable, "ValueError": ValueError}
 
@@ -189,11 +189,12 @@ class _Worker:
     def __init__(self, crew: Crew, task: dict[str, Any]) -> None:
         self._crew = crew
         self._child = Spawned(_COMMAND, None)
-        self._task = task
-        self._sending = threading.Lock()
+        self._connection = Connection(self._child.socket)
         self._has: list[int] = []
         self._killed = False
+        self._per_s: float | None = None
         self.done = False
+        self._say(task)
 
     @property
     def pid(self) -> int:
@@ -205,15 +206,15 @@ class _Worker:
         self._child.kill()
 
     def set_rate(self, per_s: float | None) -> None:
-        with suppress(frames.Closed, TimeoutError):  # `run` notices that it is gone
-            self._send({"rate": per_s})
+        if per_s != self._per_s:
+            self._per_s = per_s
+            self._say({"rate": per_s})
 
     def run(self) -> None:
         """Raises WorkerLost, and what the worker says that it raised."""
         try:
-            self._send(self._task)
             while not self.done:
-                self._serve(*frames.receive(self._child.socket, frames.Deadline(_SILENCE_S_MAX)))
+                self._serve(*self._connection.hear(_SILENCE_S_MAX))
         except (frames.Closed, frames.FrameError, TimeoutError) as error:
             self._child.kill()
             if not self._killed:
@@ -236,7 +237,7 @@ class _Worker:
                 work = self._crew.take()
                 if work:
                     self._has.append(work[0])
-                self._send({"fold": work})
+                self._say({"fold": work})
             case {"done": True}:
                 self.done = True
             case {"failed": kind, "text": text}:
@@ -246,9 +247,9 @@ class _Worker:
             case _:
                 raise frames.FrameError(f"a worker said {said!r:.200}")
 
-    def _send(self, message: dict[str, Any]) -> None:
-        with self._sending:
-            frames.send(self._child.socket, message, (), frames.Deadline(_SEND_S_MAX))
+    def _say(self, message: dict[str, Any]) -> None:
+        with suppress(frames.Closed, TimeoutError):  # `run` hears that it is gone
+            self._connection.say(message)
 
     def _lost(self, error: Exception) -> WorkerLost:
         code = self._child.reap()

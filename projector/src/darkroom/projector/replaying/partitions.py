@@ -77,7 +77,7 @@ def fold_partitions(
     """
     with ExitStack() as opened:
         inserter = opened.enter_context(Inserter(into[0])) if into else None
-        giving = _Giving(family, listener, inserter, into[1] if into else 0)
+        giving = _Giving(family, listener, inserter, into[1] if into else 0, throttle)
         opened.enter_context(giving)
         for partition, stop in wanted:
             shelf = Shelf(memory_size_bytes // 2)
@@ -92,7 +92,10 @@ def fold_partitions(
 class _Giving:
     """A thread that gives out the documents of one partition at a time."""
 
-    def __init__(self, family: Family, listener: Listener, inserter: Inserter | None, generation: int) -> None:
+    def __init__(
+        self, family: Family, listener: Listener, inserter: Inserter | None, generation: int, throttle: Throttle
+    ) -> None:
+        self._throttle = throttle
         self._family, self._listener = family, listener
         self._inserter, self._generation = inserter, generation
         self._queue: Queue[tuple[int, Shelf] | None] = Queue()
@@ -109,7 +112,7 @@ class _Giving:
         self._abandoned = kind is not None
         self._queue.put(None)
         self._thread.join()
-        if kind is None and self._failure is not None:
+        if kind in (None, Stopped) and self._failure is not None:
             raise self._failure
 
     def out(self, partition: int, shelf: Shelf) -> None:
@@ -128,6 +131,7 @@ class _Giving:
                     self._give(partition, shelf)
             except BaseException as error:
                 self._failure = error
+                self._throttle.stop()  # so that the folding ends, too
             finally:
                 self._free.release()
 

@@ -13,6 +13,7 @@ from darkroom.query_api.present import PREFIX, event_of_history
 from darkroom.runtime.http.api import Blueprint
 from darkroom.runtime.http.openapi import problems
 from darkroom.runtime.http.problems import ProblemError
+from darkroom.runtime.ids import Vector
 
 STREAM = "text/event-stream"
 _READING = ("invalid-request", "malformed-position", "store-unavailable", "too-busy")
@@ -140,18 +141,18 @@ def _resume_job(topic_id: str, partition: int) -> int:
         raise ProblemError("malformed-position", "Last-Event-ID is not an id of this job's stream.") from None
 
 
-def _resume_all(now: streams.Vector) -> streams.Vector:
+def _resume_all(now: Vector) -> Vector:
     token = request.headers.get("Last-Event-ID")
     if not token:
         return now
     try:
-        start = streams.Vector.parse(token)
+        start = Vector.parse(token)
     except ValueError:
         raise ProblemError("malformed-position", "Last-Event-ID is not an id of this stream.") from None
     if start.topic_id != now.topic_id or len(start.next) > len(now.next):
         raise ProblemError("malformed-position", "Last-Event-ID belongs to a stream of another log.")
     # Partitions that had no checkpoint yet when the token was given: from their beginning.
-    return streams.Vector(start.topic_id, start.next + (0,) * (len(now.next) - len(start.next)))
+    return Vector(start.topic_id, start.next + (0,) * (len(now.next) - len(start.next)))
 
 
 def _after_cursor(cursor: str | None, topic_id: str, partition: int) -> int:

@@ -14,7 +14,10 @@ from pathlib import Path
 _OUTPUT_BYTES_KEPT = 2048
 _EXIT_WAIT_S = 10.0
 # What a child sees of the environment: enough to run Python, and none of the service's secrets.
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHASHSEED")
+_ENVIRONMENT = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHASHSEED"),
+    "TMPDIR",  # a child with a scratch folder gets that one
+)
 
 
 class Spawned:
