@@ -50,8 +50,8 @@ check: $(STAMP)  ## lint, formatting, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: test
-test: $(STAMP)  ## all ordinary tests, on a real Kafka and MongoDB (about six minutes on two cores)
-	$(BIN)/pytest $(ARGS)
+test: $(STAMP)  ## all ordinary tests, in two processes, each with a Kafka and a MongoDB of its own (ARGS="-n 0" for one)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: test-long
 test-long: $(STAMP)  ## the tests that take longer than the ordinary run allows

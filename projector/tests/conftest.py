@@ -77,12 +77,12 @@ class Bench:
             for ack in acks:
                 ack.result(DEADLINE_S)
 
-    def checksums(self, generation: int | None = None, store: Store | None = None) -> dict[str, Checksum]:
-        """The checksum of each read model of jobs, as it stands in MongoDB (in the database of `store`)."""
+    def checksums(self, generation: int | None = None) -> dict[str, Checksum]:
+        """The checksum of each read model of jobs, as it stands in MongoDB."""
         g = generation or live_generation(self.store, JOBS)
         raw = bson.CodecOptions(document_class=RawBSONDocument)
         return {
-            m: checksum(d.raw for d in (store or self.store).database.get_collection(collection(m, g), raw).find())
+            m: checksum(d.raw for d in self.store.database.get_collection(collection(m, g), raw).find())
             for m in JOBS.read_models
         }
 
