@@ -32,6 +32,7 @@ MODELS = {
 WARM_UP = ("bare", "jobs, 1 process", "live, all")
 """Played once before the first round, above all for the broker's compiled code."""
 GOALS = {"jobs, 1 process": "≥ 0.4", "jobs, 2 processes": "≥ 0.5"}
+HELD = ("documents_mb", "held_mb")
 LARGE = ("bare", "bare, 2 processes", "jobs, 1 process", "jobs, 2 processes", "all, 2 processes")
 
 
@@ -84,23 +85,24 @@ def ratios(rounds: Sequence[Mapping[str, Figure]]) -> str:
     )
 
 
-def memory(small: Mapping[str, Figure], large: Mapping[str, Figure], ends: Sequence[Mapping[int, int]]) -> str:
-    """What a process that folds grows by, over the jobs of the largest partition; and by each further job, which
-    leaves out what does not grow with the jobs (above all what the log's client reads ahead)."""
+def held(on: Stage, topic: str, ends: Mapping[int, int], read_models: str) -> Figure:
+    """What is held of the largest partition."""
+    partition, stop = max(ends.items(), key=lambda item: item[1])
+    argv = ["-m", "read_side.holding", read_models, str(partition), str(stop)]
+    return on.run([argv], on.settings(topic, "none"))
+
+
+def memory(large: Mapping[str, Figure], holdings: Mapping[str, Figure]) -> str:
+    """The documents of the partition in work as they are held, over its jobs. And by how much the process of a
+    whole replay grows at most: the partition before may still be on its way into MongoDB, the client reads ahead,
+    and the live documents are read in the same process."""
     rows = []
-    for case in small:
-        if case not in large or "rss_mb" not in small[case].more:
-            continue
-        found = []
-        for figure, its_ends in zip((small[case], large[case]), ends, strict=True):
-            share = max(its_ends.values()) / sum(its_ends.values())
-            found.append((figure.more["rss_mb"], figure.more["jobs"] * share))
-        (mb_0, jobs_0), (mb_1, jobs_1) = found
-        rows.append(
-            [case, *(f"{mb:.0f} MB, {jobs:,.0f} jobs, {mb * 1e3 / jobs:.2f} kB each" for mb, jobs in found)]
-        )
-        rows[-1].append(f"{(mb_1 - mb_0) * 1e3 / (jobs_1 - jobs_0):.2f} kB")
-    return table(["replay of", "smaller topic", "larger topic", "each further job"], rows)
+    for name, found in holdings.items():
+        jobs, whole = found.more["jobs"], large.get(f"{name}, 1 process")
+        cells = [f"{found.more[kind]:.0f} MB, {found.more[kind] * 2**10 / jobs:.2f} kB a job" for kind in HELD]
+        rows.append([name, f"{jobs:,.0f}", *cells, f"{whole.more['rss_mb']:.0f} MB" if whole else ""])
+    head = ["read models", "jobs of the partition", "documents as BSON", "held", "a whole replay in one process"]
+    return table(head, rows)
 
 
 def switched(rounds: Sequence[Mapping[str, Figure]]) -> str:
@@ -157,7 +159,8 @@ def main() -> None:
             tables[f"{title}: events per second"] = rates(once)
             tables[f"{title}: ratios"] = ratios(once)
             tables[f"{title}: processor time"] = processor(once)
-            tables["Resident memory of a replay in one process"] = memory(rounds[-1], once[0], (ends, large_ends))
+            holdings = {name: held(on, large, large_ends, MODELS[name]) for name in ("jobs", "all")}
+            tables[f"{title}: memory"] = memory(once[0], holdings)
     print(
         f"{options.rounds} rounds of {options.events:,} events, {rounds[0]['bare'].more['jobs']:,.0f} jobs; "
         f"{monotonic() - begun:.0f} s in all"

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from time import monotonic
 
@@ -11,6 +12,12 @@ from time import monotonic
 def own_cpu_s() -> float:
     """Processor time of this process and of its children that have ended."""
     return sum(used.ru_utime + used.ru_stime for used in map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN)))
+
+
+def resident_mb(field: str) -> float:
+    """Resident memory of this process in MiB. VmRSS: now; VmHWM: at its highest."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 @dataclass(frozen=True, slots=True)

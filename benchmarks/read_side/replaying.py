@@ -19,13 +19,7 @@ from darkroom.projector.store_lease import Lease
 from darkroom.runtime.eventlog.kafka import KafkaLog
 from darkroom.runtime.settings import read_settings
 from read_side.families import family
-from read_side.figures import Share, own_cpu_s
-
-
-def _resident_mb(field: str) -> float:
-    """VmRSS: now; VmHWM: at its highest."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+from read_side.figures import Share, own_cpu_s, resident_mb
 
 
 def main() -> None:
@@ -36,7 +30,7 @@ def main() -> None:
     gc.set_threshold(50_000)  # as the command's worker processes do
     address = Address(settings.kafka, settings.mongodb, settings.mongodb_database)
     Path("/proc/self/clear_refs").write_text("5")  # the highest resident size begins anew
-    rss_mb, begun, cpu_s = _resident_mb("VmRSS"), monotonic(), own_cpu_s()
+    rss_mb, begun, cpu_s = resident_mb("VmRSS"), monotonic(), own_cpu_s()
     report = replay(
         store,
         log,
@@ -47,7 +41,7 @@ def main() -> None:
         lambda line: print(line, file=sys.stderr),
         Effort(workers=workers, address=address),
     )
-    ended, cpu_s, rss_mb = monotonic(), own_cpu_s() - cpu_s, _resident_mb("VmHWM") - rss_mb
+    ended, cpu_s, rss_mb = monotonic(), own_cpu_s() - cpu_s, resident_mb("VmHWM") - rss_mb
     if not report.switched:
         raise SystemExit(f"the replay differs from what stands there: {report.comparisons}")
     documents = store.database[f"jobs_g{report.generation}"].estimated_document_count()

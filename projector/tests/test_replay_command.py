@@ -17,7 +17,7 @@ from darkroom.projector.store_generations import ensure, live_generation
 from darkroom.projector.store_lease import Lease
 from darkroom.projector.store_past import pasts_of
 from darkroom.projector.testing import traffic, wait_until
-from darkroom.runtime.eventlog.kafka import KafkaLog, TopicSpec, ensure_topics
+from darkroom.runtime.eventlog.kafka import TopicSpec, ensure_topics
 from darkroom.runtime.ids import Position, Vector
 
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_touched(bench, darkroom, proje
         assert refused.exit_code == 2, (arguments, refused.output)
         assert said in refused.stderr.replace("\n", " "), (arguments, refused.stderr)
     with Lease(bench.store, JOBS, print):
-        for arguments in (("jobs",), ("jobs", "--repair"), ("jobs", "--rollback"), ("jobs", "--prune")):
+        for arguments in (("jobs",), ("jobs", "--prune")):
             refused = darkroom(*arguments)
             assert (refused.exit_code, "another replay of jobs is under way" in refused.stderr) == (2, True)
     assert state_of(bench) == before
@@ -224,11 +224,3 @@ def state_of(bench) -> tuple[object, ...]:
         pasts_of(bench.store),
         list(database["replays"].find()),
     )
-
-
-def test_a_store_or_log_that_is_away_is_said(bench, darkroom, projected, monkeypatch):
-    monkeypatch.setenv("DARKROOM_MONGODB", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200")
-    away = darkroom("jobs", "--check")
-    assert (away.exit_code, "MongoDB" in away.stderr) == (2, True), away.output
-    assert "Traceback" not in away.output
-    assert KafkaLog(bench.kafka, bench.log.topic).topic_id == bench.log.topic_id

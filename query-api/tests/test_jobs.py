@@ -73,7 +73,7 @@ def test_large_results_come_from_the_blob_store(service: Any) -> None:
     assert service.json(f"/jobs/{job}/runs/1")["results"] == [DETECTION]
 
 
-@pytest.mark.parametrize("job", [new_id(), "x", "..%2f..%2fx", "'", "0" * 400])
+@pytest.mark.parametrize("job", ["01a20356-df65-71d6-8609-b61c359edf4f", "x", "..%2f..%2fx", "'", "0" * 400])
 def test_unknown_jobs_are_404(service: Any, job: str) -> None:
     for suffix in ("", "/runs", "/runs/1", "/events", "/inputs/0", "/inputs/0/annotated"):
         problem = service.json(f"/jobs/{job}{suffix}", 404)

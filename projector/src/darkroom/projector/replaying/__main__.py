@@ -22,6 +22,7 @@ from darkroom.projector.replaying.tally import Place
 from darkroom.projector.store import Store
 from darkroom.runtime.child import frames, inside
 from darkroom.runtime.eventlog.kafka import KafkaLog
+from darkroom.runtime.heap import return_large_buffers
 from darkroom.schemas.errors import LogUnavailable, StoreUnavailable
 
 _ALIVE_EVERY_S = 2.0
@@ -107,6 +108,7 @@ def main() -> int:
     task, _ = connection.hear(_TASK_S_MAX)
     parent = Parent(connection)
     parent.start()
+    return_large_buffers()
     gc.freeze()
     gc.set_threshold(50_000)  # a batch makes much garbage, and hardly any of it in cycles
     try:
