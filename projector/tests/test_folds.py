@@ -64,7 +64,11 @@ def fold(records: Sequence[Record], partitions: int, sizes: list[int]) -> dict[s
     while start < len(records):
         size = sizes.pop(0) if sizes else 100
         for partition, batch in by_partition(records[start : start + size]):
-            kept[partition].take(JOBS.fold("t", partitions, batch, kept[partition].load))
+            changes = JOBS.fold("t", partitions, batch, kept[partition].load)
+            kept[partition].take(changes)
+            put, removed = changes.put, changes.removed  # the store writes in no order: one operation a document
+            assert not put.get("runs", {}).keys() & removed.get("runs", {}).keys()
+            assert not put.get("history", {}).keys() & changes.appended.keys()
         start += size
     return {m: checksum(d for k in kept.values() for d in k.encoded(m)) for m in JOBS.read_models}
 
@@ -254,7 +258,20 @@ def test_the_catalogue_of_models():
 
 def test_values_are_made_safe_for_the_database():
     assert plain({"a.b": 1, "$c": {"x": [1.5, None, True]}}) == {"a．b": 1, "＄c": {"x": [1.5, None, True]}}
-    for bad in (float("nan"), 2**60, {"a\0": 1}, object()):
+    deep: Any = 1
+    for _ in range(40):
+        deep = [deep]
+    assert plain(deep) == deep
+    for bad in (
+        float("nan"),
+        2**60,
+        {"a\0": 1},
+        object(),
+        [deep],
+        {"a": [2**53 + 1]},
+        [{"a": {"b\0": ""}}],
+        (1, {2}),
+    ):
         with pytest.raises(Undecodable):
             plain(bad)
 

@@ -258,7 +258,7 @@ def test_the_quick_way_reads_what_the_slow_way_reads(junk: dict[str, Any], how: 
         case "spaced":
             value = b" " + value.replace(b",", b" , ") + b"\n"
         case "doubled":
-            value = b'{"data":{"run":9},"id":"\xff",' + value[1:]
+            value = b'{"data":{"run":"\xff"},"id":"e9",' + value[1:]
         case "cut":
             value = value[:-1]
         case "escaped":

@@ -12,7 +12,7 @@ rolling deployment old and new code work side by side, each in a group of its ow
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
 from threading import Event
@@ -71,8 +71,8 @@ Prepare = Callable[[], None]
 
 
 class Live:
-    """One family of read models, projected in the thread that calls `run`, and in one more where there is a
-    backlog in several partitions."""
+    """One family of read models, projected in the thread that calls `run`; where there is a backlog, also in one
+    more, while a third one reads ahead."""
 
     def __init__(self, family: Family, topic: str, log: EventLog, store: Store, prepare: Prepare) -> None:
         self._family, self._topic, self._log, self._store, self._prepare = family, topic, log, store, prepare
@@ -87,6 +87,7 @@ class Live:
         self._reader: Reader | None = None
         self._lanes: list[Session] = []
         self._threads: ThreadPoolExecutor | None = None
+        self._ahead: Future[list[Record]] | None = None
         self._ends = Ends(log, lambda: list(self._next))
         self._why_not_ready: str | None = "the projector has not started yet"
 
@@ -144,7 +145,7 @@ class Live:
             self._quarantined[partition] = self._store.quarantined(self._family, live, self._topic, partition)
             metrics.show_checkpoint(self._topic, partition, offset)
             metrics.show_quarantined(self._topic, partition, self._quarantined[partition])
-        self._threads = self._open.enter_context(ThreadPoolExecutor(LANES, thread_name_prefix="lane"))
+        self._threads = self._open.enter_context(ThreadPoolExecutor(LANES + 1, thread_name_prefix="lane"))
         self._lanes, self._why_not_ready = lanes, None
         if len(self._next) < len(assigned):
             self._why_not_ready = (
@@ -157,9 +158,13 @@ class Live:
         if self._reader is None:
             group.poll(_POLL_S)
             return
-        records = self._read(self._reader)
+        records = self._ahead.result() if self._ahead is not None else self._read(self._reader)
+        self._ahead = None
         if not records:
             return
+        assert self._threads is not None
+        if len(records) >= _BACKLOG_EVENTS:  # the next ones are read while MongoDB works for these
+            self._ahead = self._threads.submit(self._read, self._reader)
         failpoints.reach("projector-after-read")
         lanes: list[list[tuple[int, list[Record]]]] = [[] for _ in range(LANES)]
         for partition, batch in by_partition(records):
@@ -169,7 +174,6 @@ class Live:
             for work in busy:
                 work()
             return
-        assert self._threads is not None
         done = [self._threads.submit(work) for work in busy]
         wait(done)  # for all of them, also where one has failed
         for one in done:
@@ -290,6 +294,9 @@ class Live:
 
     def _close(self) -> None:
         self._lanes, self._remembered = [], {}
+        if self._ahead is not None:
+            wait([self._ahead])  # it reads with the reader that is closed next; what it read is read again
+            self._ahead = None
         metrics.forget(self._topic, self._next)
         if self._reader is not None:
             self._reader.close()

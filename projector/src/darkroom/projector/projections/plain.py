@@ -14,10 +14,10 @@ _KEYS = str.maketrans({".": "．", "$": "＄"})
 def plain(value: Any, depth: int = 0) -> Any:
     """A JSON value that BSON holds exactly: itself if it is that already, otherwise a copy. `.` and `$` in keys,
     which MongoDB would read as paths and operators, become their full-width forms."""
-    if _is_plain(value, depth):
-        return value
     if depth > _DEPTH_MAX:
         raise Undecodable(f"a value is nested deeper than {_DEPTH_MAX}")
+    if _is_plain(value, depth):
+        return value
     kind = type(value)
     if kind is dict:
         return {_key(k): plain(v, depth + 1) for k, v in value.items()}
@@ -68,13 +68,13 @@ def text(value: Any, length_max: int | None = None) -> str:
 
 def whole(value: Any) -> int:
     """An integer that every reader of JSON holds exactly."""
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _INTEGER_MAX:
+    if type(value) is not int or not -_INTEGER_MAX <= value <= _INTEGER_MAX:
         raise Undecodable(f"{value!r:.80} is no integer up to 2^53")
     return value
 
 
 def number(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+    if type(value) not in (int, float) or not isfinite(value):
         raise Undecodable(f"{value!r:.80} is no finite number")
     return float(value)
 

@@ -16,6 +16,7 @@ from typing import Any
 from darkroom.projector.checksum import Checksum
 from darkroom.projector.projections.families import FAMILIES, Family
 from darkroom.projector.replaying.connection import Connection
+from darkroom.projector.replaying.crew import GARBAGE_MAX
 from darkroom.projector.replaying.pace import Throttle
 from darkroom.projector.replaying.partitions import fold_partitions
 from darkroom.projector.replaying.tally import Place
@@ -110,7 +111,7 @@ def main() -> int:
     parent.start()
     return_large_buffers()
     gc.freeze()
-    gc.set_threshold(50_000)  # a batch makes much garbage, and hardly any of it in cycles
+    gc.set_threshold(GARBAGE_MAX)
     try:
         work(parent, task)
         parent.say({"done": True})

@@ -1,5 +1,6 @@
 """Those who fold the partitions of a replay: one thread of this process, or several processes."""
 
+import gc
 import os
 import sys
 import threading
@@ -26,6 +27,8 @@ from darkroom.schemas.errors import DarkroomError, LogUnavailable, StoreUnavaila
 MEMORY_SIZE_BYTES = 512 * 2**20
 ALONE_EVENTS_MAX = 20_000
 """So few events are folded in this process: others would take longer to start."""
+GARBAGE_MAX = 50_000
+"""For the collector: a batch makes much garbage, and hardly any of it in cycles."""
 _COMMAND = (sys.executable, "-m", "darkroom.projector.replaying")
 _SILENCE_S_MAX = 60.0
 """A worker says something every second or two."""
@@ -172,7 +175,12 @@ class Crew:
     def _fold_here(self, target: Target | None) -> None:
         into = (target.store, target.generation) if target else None
         memory, wanted = self._effort.memory_size_bytes, iter(self.take, None)
-        fold_partitions(self._log, self._topic, self._family, wanted, into, memory, self._throttle, self)
+        before = gc.get_threshold()
+        gc.set_threshold(GARBAGE_MAX)
+        try:
+            fold_partitions(self._log, self._topic, self._family, wanted, into, memory, self._throttle, self)
+        finally:
+            gc.set_threshold(*before)
 
     def _guarded(self, run: Any) -> None:
         try:
