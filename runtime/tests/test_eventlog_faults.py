@@ -191,11 +191,11 @@ class _Message:
 def test_a_producer_that_failed_for_good_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producing, "Producer", _FailsForGood)
     monkeypatch.setattr(_FailsForGood, "made", 0)
-    appender = Appender("nowhere", "jobs", Known("jobs"), 1.0, 10)
-    told: Future[Ack] = appender.append(0, b"k", b"v", [])
+    appender = Appender("nowhere", "jobs", Known("jobs"), 1.0, 10, 2**20)
+    told: Future[Ack] = appender.append(0, b"k", b"v", [], None)
     with pytest.raises(LogUnavailable):
         told.result(10)
-    assert appender.append(0, b"k", b"v", []).result(10) == Ack(0, 0)
+    assert appender.append(0, b"k", b"v", [], None).result(10) == Ack(0, 0)
     assert _FailsForGood.made == 2
     appender.close(1.0)
 

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from pymongo import MongoClient
+from pymongo.read_concern import ReadConcern
 
 from darkroom.query_api.store_documents import Document, Documents
 from darkroom.query_api.store_errors import GenerationGone, guarded, translated
@@ -59,7 +60,8 @@ class Store(Documents):
             connectTimeoutMS=int(deadline_s * 1000),
             socketTimeoutMS=10_000,
         )
-        super().__init__(self._client[database])
+        of_one_moment = self._client.get_database(database, read_concern=ReadConcern("snapshot"))
+        super().__init__(self._client[database], of_one_moment)
         self._watched = self._watching[database]
         self._aliases: dict[str, tuple[int, float]] = {}
         self._topics: dict[tuple[str, int], dict[int, str]] = {}

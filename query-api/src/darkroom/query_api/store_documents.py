@@ -21,13 +21,20 @@ _STRIDES = [2**n for n in range(24)]
 
 
 class Documents:
-    """Reads of one database. Each raises StoreUnavailable or GenerationGone."""
+    """Reads of one database. Each raises StoreUnavailable or GenerationGone.
 
-    def __init__(self, database: Any) -> None:
-        self._database = database
+    `snapshot`: the same database, each query of one moment. A scan of an index that projections change meanwhile
+    otherwise misses a document that moves in it (a job that changes its status), or finds it twice.
+    """
+
+    def __init__(self, database: Any, snapshot: Any) -> None:
+        self._database, self._snapshot = database, snapshot
 
     def _of(self, read_model: str, generation: int) -> Any:
         return self._database[views.collection(read_model, generation)]
+
+    def _at_once(self, read_model: str, generation: int) -> Any:
+        return self._snapshot[views.collection(read_model, generation)]
 
     @guarded
     def job(self, generation: int, tenant: str, job: str) -> Document | None:
@@ -47,7 +54,7 @@ class Documents:
     def jobs(self, generation: int, query: Mapping[str, Any], limit: int) -> list[Document]:
         """Summaries (no results, no provenance), newest first by (created_at, _id), at most `limit`. `query`: see
         `listing.query_of`."""
-        jobs, hint = self._of("jobs", generation), None
+        jobs, hint = self._at_once("jobs", generation), None
         if "_id" in query:
             some = jobs.find({"_id": query["_id"]}, {"_id": 1}, hint="_id_", limit=ID_MATCHES_MAX + 1)
             ids = [j["_id"] for j in some]
@@ -112,7 +119,7 @@ class Documents:
                 },
             }
         }
-        found = self._of("history", generation).find(
+        found = self._at_once("history", generation).find(
             {
                 "partition": partition,
                 "last": {"$gte": start},
@@ -136,9 +143,10 @@ class Documents:
 
     @guarded
     def count_by_status(self, generation: int, tenant: str, statuses: Sequence[str]) -> dict[str, int]:
-        """How many jobs stand at each status; each count is an index scan."""
+        """How many jobs stand at each status, all at one moment; each count is an index scan."""
         jobs = self._of("jobs", generation)
-        return {s: int(jobs.count_documents({"tenant": tenant, "status": s})) for s in statuses}
+        with self._database.client.start_session(snapshot=True) as moment:
+            return {s: int(jobs.count_documents({"tenant": tenant, "status": s}, session=moment)) for s in statuses}
 
     @guarded
     def stats_by_model(

@@ -11,7 +11,8 @@ from darkroom.schemas.errors import StoreUnavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_QUERY_KILLED = frozenset({175, 237})  # QueryPlanKilled, CursorKilled: the collection was dropped under the query
+# QueryPlanKilled, CursorKilled: the collection was dropped under the query. SnapshotUnavailable: it was just made.
+_QUERY_KILLED = frozenset({175, 237, 246})
 
 
 class GenerationGone(Exception):
