@@ -64,7 +64,7 @@ def test_an_empty_log_has_an_archive_too(tmp_path: Path) -> None:
     manifest = exported(tmp_path, {"jobs": MemoryLog(2)}).manifest
     assert manifest.events == 0
     assert manifest.blobs is not None
-    assert restored(tmp_path, {"jobs": MemoryLog(2)}).written == 0
+    assert restored(tmp_path, {"jobs": MemoryLog(2, "new")}).written == 0
 
 
 def test_a_later_export_writes_what_is_new_and_leaves_whole_segments_alone(tmp_path: Path) -> None:
@@ -349,7 +349,8 @@ def _used(log: MemoryLog) -> Callable[[Path], MemoryLog]:
     [
         (_interrupted, "was interrupted, 1500 events are missing: export again, or, .*--incomplete"),
         (_used(filled(12, 30)), "partition 0 of jobs is not empty .*another (key|headers|value)"),
-        (_used(filled(11, 70)), "is not empty .it begins at offset 0 and ends at"),
+        (_used(filled(11, 70, log=MemoryLog(3, "another"))), "is not empty .it begins at offset 0 and ends at"),
+        (_used(MemoryLog(3, "topic-11")), "this is the log that was archived: nothing to restore"),
         (_used(MemoryLog(4)), "the archive of jobs has 3 partitions, the topic 4: keys would move"),
         (lambda _: MemoryLog(3), "is no archive of a log"),
     ],
@@ -366,7 +367,7 @@ def test_a_restore_that_makes_no_sense_is_refused(
 
 def test_what_is_there_of_an_interrupted_export_can_be_restored_if_it_is_asked_for(tmp_path: Path) -> None:
     _kill_export(tmp_path, lambda _: None, DARKROOM_FAILPOINT="archive-manifest-kept:1")
-    assert restored(tmp_path, {"jobs": MemoryLog(3)}, incomplete=True).written == 0
+    assert restored(tmp_path, {"jobs": MemoryLog(3, "new")}, incomplete=True).written == 0
 
 
 def test_a_newer_format_says_so(tmp_path: Path) -> None:
@@ -382,5 +383,5 @@ def test_a_log_without_times_is_restored(tmp_path: Path) -> None:
     log = MemoryLog(1)
     log.append(0, b"k", b"v", [], None)
     exported(tmp_path, {"jobs": log})
-    restored(tmp_path, {"jobs": (new := MemoryLog(1))})
+    restored(tmp_path, {"jobs": (new := MemoryLog(1, "new"))})
     assert [r[-1] for r in records_of(new)] == [1]

@@ -17,6 +17,15 @@ _TELLING = ("DARKROOM_COMMAND_URL", "DARKROOM_QUERY_URL", "DARKROOM_KAFKA", "DAR
 """A user who sets one of these means a stack of his own."""
 
 
+_TOPICS = {
+    "jobs": "DARKROOM_TOPIC_JOBS",
+    "models": "DARKROOM_TOPIC_MODELS",
+    "heartbeats": "DARKROOM_TOPIC_HEARTBEATS",
+}
+"""Set by hand, these and DARKROOM_MONGODB_DATABASE mean other topics or another database on the stack that was
+found: a restore goes into new ones."""
+
+
 class NoStack(UserError):
     """No running stack was found."""
 
@@ -45,7 +54,8 @@ class Stack:
 
 def find_stack(ready_file: Path | None = None, needs: Sequence[str] = ()) -> Stack:
     """The stack that is meant, looked for in this order: `ready_file`, DARKROOM_READY_FILE, the settings in the
-    environment, the last `darkroom up`.
+    environment, the last `darkroom up`. DARKROOM_TOPIC_* and DARKROOM_MONGODB_DATABASE, where they are set, win over
+    what a ready file names.
 
     `needs` names fields of Stack without which the caller can do nothing. Raises NoStack.
     """
@@ -96,14 +106,16 @@ def _alive(content: Mapping[str, Any]) -> bool:
 def _of_ready_file(content: Mapping[str, Any], how: str) -> Stack:
     settings = _settings()
     try:
+        topics = {"heartbeats": settings.topic_heartbeats, **content["topics"]}
         return Stack(
             command_url=content["command_url"] or "",
             query_url=content["query_url"] or "",
             kafka=content["kafka"] or "",
             mongodb=content["mongodb"] or "",
-            mongodb_database=content.get("mongodb_database", settings.mongodb_database),
+            mongodb_database=_set("DARKROOM_MONGODB_DATABASE")
+            or content.get("mongodb_database", settings.mongodb_database),
             blobs=content.get("blobs", settings.blobs),
-            topics={"heartbeats": settings.topic_heartbeats, **content["topics"]},
+            topics={name: _set(_TOPICS.get(name, "")) or topic for name, topic in topics.items()},
             data=Path(content["data"]),
             found_by=how,
             command_urls=content.get("command_urls") or [content["command_url"]],
@@ -132,6 +144,10 @@ def _of_settings(how: str) -> Stack:
         found_by=how,
         command_urls=[settings.command_url],
     )
+
+
+def _set(name: str) -> str | None:
+    return os.environ.get(name) or None
 
 
 def _settings() -> Settings:

@@ -7,6 +7,8 @@ from datetime import datetime
 from math import inf
 from typing import Any
 
+from darkroom.schemas.views import FOLD_VERSIONS
+
 Projection = Mapping[str, Any]
 
 HEARD_S_MAX = 5.0
@@ -102,11 +104,22 @@ def moved(before: Sequence[Projection], after: Sequence[Projection]) -> dict[str
     }
 
 
-def alarms(topic: str, partitions: int | None, found: Sequence[Standing]) -> list[str]:
+def outdated(members: Iterable[Projection]) -> list[str]:
+    """The read models whose live generation was made by other folds than this version's."""
+    made = [m for m in members if m["partitions"]]  # without a checkpoint, no fold has made anything
+    return [m["read_model"] for m in made if m["fold_version"] != FOLD_VERSIONS.get(m["read_model"])]
+
+
+def alarms(
+    topic: str, partitions: int | None, found: Sequence[Standing], outdated: Sequence[str] = ()
+) -> list[str]:
     """What a person should know of, a sentence each. `partitions`: how many the topic has, None if the log does not
-    answer."""
+    answer. `outdated`: the read models that other folds than this version's made."""
     said = []
     why = "is it running?" if partitions else "that may be for the log's absence alone"
+    if outdated:
+        said.append(f"{', '.join(outdated)}: made by other folds than this version: run `darkroom replay`")
+        why = "only one of the version that made them carries them on"
     for group in _alike([s for s in found if s.silent]):
         age = group[-1].heard_s
         since = "has never been heard of" if age is None else f"has not been heard of for {lasted(age)}"

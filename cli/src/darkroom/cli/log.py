@@ -1,7 +1,7 @@
 """`darkroom log`: the backup of the truth. Topics into files, files into topics, and the blobs that they name."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +16,10 @@ from darkroom.cli.plainly import EXIT_OUTCOME, plainly, refused
 from darkroom.cli.truth import TOPICS, opened_logs
 from darkroom.runtime.archive.errors import ArchiveError
 from darkroom.runtime.archive.exporting import Source, export
-from darkroom.runtime.archive.manifest import ListedBlobs, Manifest, read_manifest
+from darkroom.runtime.archive.manifest import ListedBlobs, Manifest
 from darkroom.runtime.archive.restoring import restore
 from darkroom.runtime.archive.verifying import compare, verify
-from darkroom.runtime.eventlog.kafka import TRUTH, TopicSpec, ensure_topics
+from darkroom.runtime.eventlog.kafka import TRUTH, KafkaLog, TopicSpec, ensure_topics
 from darkroom.runtime.settings import read_settings
 
 _START_TIMEOUT_S = 30.0
@@ -35,7 +35,8 @@ ReadyFile = Annotated[Path | None, typer.Option(help="The ready file of the stac
 def export_command(folder: Folder, ready_file: ReadyFile = None) -> None:
     """Write the log into a folder: everything at first, later only what is new.
 
-    Services may go on working: it goes up to where the log ends when it begins. Killed half way, start it again.
+    Services may go on working: it goes up to where the log ends when it begins.
+    Killed half way, start it again.
     """
     console = Console(highlight=False, soft_wrap=True)
     with _plainly():
@@ -59,6 +60,8 @@ def verify_command(
     """
     console = Console(highlight=False, soft_wrap=True)
     with plainly():
+        if not folder.is_dir():
+            raise refused(f"there is no folder {folder}")
         try:
             with told_on(console) as tell:
                 manifest = verify(folder, tell)
@@ -88,16 +91,23 @@ def restore_command(
 ) -> None:
     """Write an archive into empty topics, every record at the offset that it had. Stop all services before.
 
-    The topics are made if they are missing. Killed half way, start it again.
+    They are those of the stack, or of DARKROOM_TOPIC_JOBS and DARKROOM_TOPIC_MODELS, and are made if they are missing.
+    Killed half way, start it again.
     """
     console = Console(highlight=False, soft_wrap=True)
     with _plainly():
         stack = find_stack(ready_file, needs=("kafka",))
-        _make_topics(stack, read_manifest(folder))
-        with opened_logs(stack) as logs, told_on(console) as tell:
-            done = restore(folder, logs, tell, incomplete=incomplete)
+        with ExitStack() as opened:
+
+            def open_logs(manifest: Manifest) -> dict[str, KafkaLog]:
+                _make_topics(stack, manifest)
+                return opened.enter_context(opened_logs(stack))
+
+            with told_on(console) as tell:
+                done = restore(folder, open_logs, tell, incomplete=incomplete)
     found = f" ({done.found} stood there already)" if done.found else ""
-    console.print(f"{done.written} events restored{found}, each compared with the archive")
+    topics = " and ".join(stack.topics[name] for name in done.manifest.topics)
+    console.print(f"{done.written} events restored{found}, each compared with the archive, into {topics}")
     console.print(
         "The topics are new ones to all that was made from the old. Before the services start again:\n"
         f"  drop the database {stack.mongodb_database} in MongoDB, or name a new one (DARKROOM_MONGODB_DATABASE):\n"

@@ -1,7 +1,10 @@
 """The `darkroom` command. Each subcommand's module is imported only when that command is called, so that
 `darkroom --help` is quick and `darkroom tail` never loads a web framework."""
 
+import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -21,6 +24,7 @@ class Entry:
     panel: str
 
 
+EXIT_UNREAD = 128 + 13
 _STACK, _JOBS, _LOG = "The stack", "Jobs and models", "The log and its prints"
 
 COMMANDS: dict[str, Entry] = {
@@ -66,6 +70,19 @@ class LazyGroup(TyperGroup):
         except UserError as error:
             typer.echo(f"darkroom: {error}", err=True)
             raise typer.Exit(1) from None
+        except BrokenPipeError:
+            raise _unread() from None
+        except SystemExit as end:
+            if isinstance(end.__context__, BrokenPipeError):  # so rich ends
+                raise _unread() from None
+            raise
+
+
+def _unread() -> typer.Exit:
+    """For `darkroom … | head`: no more output, no text, and the exit code of a program that SIGPIPE ended."""
+    with suppress(OSError):  # it has no descriptor where a test has taken its place
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the very end
+    return typer.Exit(EXIT_UNREAD)
 
 
 def load(name: str) -> Any:

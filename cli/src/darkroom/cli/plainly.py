@@ -30,6 +30,8 @@ def plainly() -> Iterator[None]:
         raise refused(str(error)) from None
     except Unreachable as error:
         raise refused(f"{error}\nIs the stack up? `darkroom doctor` tells.") from None
+    except BrokenPipeError:
+        raise  # whoever read our output has had enough: see main.py
     except (UserError, DarkroomError, OSError) as error:
         raise refused(str(error)) from None
 

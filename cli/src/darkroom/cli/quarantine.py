@@ -16,6 +16,8 @@ from darkroom.cli.bar import told_on
 from darkroom.cli.connect import find_stack
 from darkroom.cli.payloads import lines_of, plain, plain_bytes
 from darkroom.cli.plainly import EXIT_OUTCOME, plainly, refused
+from darkroom.cli.readmodels import opened_store, require
+from darkroom.cli.stopping import stopped_like_ctrl_c
 from darkroom.projector import store_quarantine
 from darkroom.projector.projections.families import FAMILIES, Family
 from darkroom.projector.quarantine import Verdict, look
@@ -117,10 +119,13 @@ def retry_command(
     """
     console = Console(highlight=False, soft_wrap=True)
     good = True
-    with _opened(ready_file) as opened:
+    with _opened(ready_file) as opened, stopped_like_ctrl_c():
         for family in FAMILIES:
             verdicts = list(look(opened.store, opened.logs[family.name], opened.logs[family.name].topic, family))
             readable = [v for v in verdicts if v.readable]
+            if not verdicts:
+                console.print(f"{family.name}: the quarantine is empty")
+                continue
             console.print(f"{family.name}: {len(verdicts)} looked at, {len(readable)} would be readable now")
             _show_verdicts(readable, [v for v in verdicts if not v.readable])
             if not readable:
@@ -149,14 +154,14 @@ def _replay(console: Console, opened: Opened, family: Family) -> bool:
 def _opened(ready_file: Path | None) -> Iterator[Opened]:
     with plainly(), ExitStack() as opened:
         stack = find_stack(ready_file, needs=("kafka", "mongodb"))
-        store = Store(stack.mongodb, stack.mongodb_database)
-        opened.callback(store.close)
         logs = {}
-        for family in FAMILIES:
-            log = KafkaLog(stack.kafka, stack.topics[family.name], connect_timeout_s=_CONNECT_TIMEOUT_S)
-            opened.callback(log.close, 1.0)
-            logs[family.name] = log
         try:
+            store = opened.enter_context(opened_store(stack))
+            require(store, FAMILIES)
+            for family in FAMILIES:
+                log = KafkaLog(stack.kafka, stack.topics[family.name], connect_timeout_s=_CONNECT_TIMEOUT_S)
+                opened.callback(log.close, 1.0)
+                logs[family.name] = log
             yield Opened(store, logs, Effort(address=Address(stack.kafka, stack.mongodb, stack.mongodb_database)))
         except ValueError as error:
             raise refused(str(error)) from None

@@ -1,9 +1,11 @@
 """`darkroom replay`: the read models built again from the log, proved equal, and switched to."""
 
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -12,21 +14,28 @@ from rich.console import Console
 from darkroom.cli.bar import told_on
 from darkroom.cli.connect import Stack, find_stack
 from darkroom.cli.plainly import EXIT_OUTCOME, plainly, refused
+from darkroom.cli.readmodels import opened_store, require
 from darkroom.cli.replayreport import conclude, show, told_as
+from darkroom.cli.stopping import stopped_like_ctrl_c
+from darkroom.projector.ends import end_offsets
 from darkroom.projector.past import build_past
 from darkroom.projector.projections.families import FAMILIES, JOBS, Family, family_of
 from darkroom.projector.rebuild_job import rebuild_job
-from darkroom.projector.replay import Address, Effort, Mode
+from darkroom.projector.replay import Address, Effort, Mode, Report
 from darkroom.projector.replay import replay as run_replay
 from darkroom.projector.replaying.moments import name_of, parse_as_of, vectors_as_of
-from darkroom.projector.store import Store
-from darkroom.projector.store_generations import prune
+from darkroom.projector.store import Fenced, Store
+from darkroom.projector.store_generations import abandon, alias_of, live_generation, prune
 from darkroom.projector.store_lease import Lease
 from darkroom.projector.store_past import drop_past, past_database, pasts_of
 from darkroom.projector.switching import roll_back
 from darkroom.runtime.eventlog.kafka import KafkaLog
+from darkroom.schemas.errors import LogUnavailable, StoreUnavailable
 
 CONNECT_TIMEOUT_S = 10.0
+ENDS_TIMEOUT_S = 5.0
+MEMORY_MIB = 512
+EXIT_STOPPED = 130
 
 
 def replay(
@@ -45,21 +54,25 @@ def replay(
     ] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Drop the generations kept for a rollback.")] = False,
     job: Annotated[
-        str, typer.Option(metavar="ID", help="Rebuild the documents of this one job (the statistics are not).")
-    ] = "",
+        str | None,
+        typer.Option(metavar="ID", help="Rebuild the documents of this one job (the statistics are not)."),
+    ] = None,
     as_of: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="TIME|POSITION", help="Build the read models as they were, in a database of their own."
         ),
-    ] = "",
+    ] = None,
     drop: Annotated[bool, typer.Option("--drop", help="With --as-of: drop that database again.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes. Default: one per core, none for a small log.")
     ] = None,
     memory: Annotated[
-        int, typer.Option(min=1, metavar="MIB", help="What one worker may hold of documents in memory.")
-    ] = 512,
+        int | None,
+        typer.Option(
+            min=1, metavar="MIB", help=f"What one worker may hold of documents in memory. Default: {MEMORY_MIB}."
+        ),
+    ] = None,
     max_rate: Annotated[
         float | None, typer.Option(min=1, metavar="EVENTS", help="Events per second, over all workers.")
     ] = None,
@@ -67,32 +80,43 @@ def replay(
 ) -> None:
     """Build the next generation of the read models from the log, compare it with the live one, and switch to it.
 
-    Readers see no gap, and a projector may go on working; while it falls behind, the replay goes slower. Killed
-    half way, it can simply be started again.
+    Readers see no gap, and a projector may go on working; while it falls behind, the replay goes slower.
+    Killed half way, it can simply be started again.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     with plainly(), ExitStack() as opened:
-        if sum((dry_run, check, repair, rollback, prune, bool(job), bool(as_of))) > 1:
+        if sum((dry_run, check, repair, rollback, prune, job is not None, as_of is not None)) > 1:
             raise refused("give one of --dry-run, --check, --repair, --rollback, --prune, --job, --as-of")
-        if drop and not as_of:
+        if "" in (job, as_of):
+            raise refused("--job and --as-of need a value: an empty one names nothing")
+        if drop and as_of is None:
             raise refused("--drop is for a database of the past: say which one with --as-of")
-        if job and models:
+        if job is not None and models:
             raise refused("--job rebuilds all documents of a job: name no read models")
+        if (rollback or prune or drop or job is not None) and (workers or memory or max_rate):
+            raise refused(
+                "--workers, --memory and --max-rate are for folding a whole log: they mean nothing to --rollback, "
+                "--prune, --drop and --job"
+            )
         mode = Mode.CHECK if check else Mode.DRY_RUN if dry_run else Mode.REPAIR if repair else Mode.SWITCH
         try:
             families = list(dict.fromkeys(family_of(m) for m in models) if models else FAMILIES)
             command = _Command(console, opened, find_stack(ready_file, needs=("kafka", "mongodb")), families)
-            command.effort = Effort(workers, memory * 2**20, max_rate, command.address)
-            if job:
-                command.job(job)
-            elif as_of:
-                command.as_of(as_of, drop)
-            elif rollback:
-                command.roll_back()
-            elif prune:
-                command.prune()
-            elif not command.replay(mode):
-                raise typer.Exit(EXIT_OUTCOME)
+            command.effort = Effort(workers, (memory or MEMORY_MIB) * 2**20, max_rate, command.address)
+            with stopped_like_ctrl_c():
+                if job is not None:
+                    command.job(job)
+                elif as_of is not None:
+                    command.as_of(as_of, drop)
+                elif rollback:
+                    command.roll_back()
+                elif prune:
+                    command.prune()
+                elif not command.replay(mode):
+                    raise typer.Exit(EXIT_OUTCOME)
+        except KeyboardInterrupt:
+            console.print("stopped")
+            raise typer.Exit(EXIT_STOPPED) from None
         except ValueError as error:
             raise refused(str(error)) from None
 
@@ -116,25 +140,38 @@ class _Command:
 
     def replay(self, mode: Mode) -> bool:
         """Replays each family and prints what came of it; False where the outcome asks for a person."""
-        good = True
+        if mode in (Mode.CHECK, Mode.DRY_RUN):
+            require(self._store, self.families)
+        good, changed = True, False
         for family in self.families:
             log = self._log(family)
             self.console.print(f"[bold]{', '.join(family.read_models)}[/bold] from {log.topic}")
-            with told_on(self.console) as told:
-                report = run_replay(
-                    self._store, log, log.topic, family, mode, told_as(told), self.console.print, self.effort
-                )
+            before = self._live(family)
+            try:
+                with told_on(self.console) as told:
+                    report = run_replay(
+                        self._store, log, log.topic, family, mode, told_as(told), self.console.print, self.effort
+                    )
+            except KeyboardInterrupt:
+                if self._live(family) == before:
+                    nothing = f"nothing of {family.name}" if changed else "nothing"
+                    self.console.print(f"  {nothing} was changed")
+                raise
             show(self.console, report)
-            good &= conclude(self.console, report, mode)
+            kept = alias_of(self._store, family)["kept"] if report.switched else ()
+            good &= conclude(self.console, report, mode, _further(report, log), kept)
+            changed |= report.switched
         return good
 
     def job(self, job: str) -> None:
+        require(self._store, [JOBS])
         log = self._log(JOBS)
         written = rebuild_job(self._store, log, log.topic, job)
         self.console.print(f"job {job}: " + ", ".join(f"{count} in {m}" for m, count in written.items()))
         self.console.print("the statistics count across jobs, and were not touched")
 
     def roll_back(self) -> None:
+        require(self._store, self.families)
         for family in self.families:
             log = self._log(family)
             generation = roll_back(self._store, log, log.topic, family, self.console.print)
@@ -143,11 +180,19 @@ class _Command:
             )
 
     def prune(self) -> None:
+        require(self._store, self.families)
         for family in self.families:
             with Lease(self._store, family, self.console.print):
+                building = alias_of(self._store, family)["building"]
+                if building is not None:  # by nobody: whoever builds one holds this lease
+                    abandon(self._store, family, building)
+                    self.console.print(
+                        f"{family.name}: dropped generation {building}, which nobody builds any more"
+                    )
                 dropped = prune(self._store, family)
-            said = f"dropped generation {', '.join(map(str, dropped))}" if dropped else "nothing to drop"
-            self.console.print(f"{family.name}: {said}")
+            if dropped or building is None:
+                said = f"dropped generation {', '.join(map(str, dropped))}" if dropped else "nothing to drop"
+                self.console.print(f"{family.name}: {said}")
         for name in pasts_of(self._store):
             self.console.print(f"database {name} holds a moment of the past; it stays until --as-of … --drop")
 
@@ -170,14 +215,31 @@ class _Command:
         if JOBS in self.families:
             jobs = ", ".join(f"{count} {status}" for status, count in sorted(built.jobs.items()))
             self.console.print(f"  jobs: {jobs or 'none'}")
-        # A stack that the settings name needs no address, and only there can it hold a password.
-        where = f"DARKROOM_MONGODB='{self.stack.mongodb}' " if self.stack.data else ""
         self.console.print(
-            f"  look at it: {where}DARKROOM_MONGODB_DATABASE={name} DARKROOM_QUERY_PORT=8091 "
-            "python -m darkroom.query_api\n"
-            f"  drop it:    darkroom replay --as-of {text} --drop",
-            soft_wrap=True,
+            f"  look at it: {self._where()}DARKROOM_MONGODB_DATABASE={name} DARKROOM_QUERY_PORT=8091 "
+            f"{quote(sys.executable)} -m darkroom.query_api\n"
+            f"  drop it:    darkroom replay --as-of {quote(text)} --drop",
+            markup=False,
         )
+
+    def _where(self) -> str:
+        """The addresses of a stack that a ready file names. One that the settings name needs none, and only there can
+        they hold a password."""
+        if not self.stack.data:
+            return ""
+        addresses = {
+            "DARKROOM_MONGODB": self.stack.mongodb,
+            "DARKROOM_BLOBS": self.stack.blobs,
+            "DARKROOM_COMMAND_URL": self.stack.command_url,
+        }
+        return "".join(f"{setting}={quote(address)} " for setting, address in addresses.items() if address)
+
+    def _live(self, family: Family) -> int | None:
+        """The generation that readers read; None if there is none, or nobody can say."""
+        try:
+            return live_generation(self._store, family)
+        except (Fenced, StoreUnavailable):
+            return None
 
     def _log(self, family: Family) -> KafkaLog:
         log = KafkaLog(self.stack.kafka, self.stack.topics[family.name], connect_timeout_s=CONNECT_TIMEOUT_S)
@@ -185,6 +247,13 @@ class _Command:
         return log
 
     def _store_of(self, database: str) -> Store:
-        store = Store(self.stack.mongodb, database)
-        self.opened.callback(store.close)
-        return store
+        return self.opened.enter_context(opened_store(self.stack, database))
+
+
+def _further(report: Report, log: KafkaLog) -> int | None:
+    """How many events the log holds beyond what was compared; None if it does not say."""
+    try:
+        ends = end_offsets(log, ENDS_TIMEOUT_S)
+    except LogUnavailable:
+        return None
+    return sum(max(0, end - report.vector.get(partition, 0)) for partition, end in ends.items())

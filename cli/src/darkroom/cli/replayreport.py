@@ -1,6 +1,6 @@
 """What `darkroom replay` says: how far it is, what it found, what came of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
@@ -47,19 +47,33 @@ def _show(console: Console, comparison: Comparison, width: int) -> None:
             console.print(f"      {path}: {live!r:.70} is {rebuilt!r:.70} by the log", markup=False)
 
 
-def conclude(console: Console, report: Report, mode: Mode) -> bool:
-    """What came of it; False where the outcome asks for a person."""
+def conclude(console: Console, report: Report, mode: Mode, further: int | None, kept: Sequence[int] = ()) -> bool:
+    """What came of it; False where the outcome asks for a person. `further`: events of the log beyond what was
+    compared, None if unknown; `kept`: the generations that are kept now."""
+    if further and not report.events:
+        console.print(
+            f"  [yellow]![/yellow] no projector has folded any of the {further} events of this log: is one running?"
+        )
     if report.outdated:
         console.print(
-            f"  the live ones were made by another version of the fold, and were to differ: "
+            f"  the live ones were made by another version of the fold, and may differ: "
             f"{', '.join(report.outdated)}"
         )
     if report.switched:
-        console.print(f"  switched to generation {report.generation}; the one before is carried on")
+        before = "kept; only projectors of the old version carry it on" if report.outdated else "carried on"
+        console.print(f"  switched to generation {report.generation}; the one before is {before}")
+        if not report.equal and not report.outdated:
+            for generation in kept:
+                console.print(
+                    f"  generation {generation} is kept for a rollback, and differs from the log: "
+                    "`darkroom replay --prune` drops it"
+                )
         return True
     if mode is Mode.CHECK:
         console.print(
-            "  the read models equal the log" if report.equal else "  the read models are NOT what the log says"
+            "  the read models equal the log up to the live checkpoints" + _further(further)
+            if report.equal
+            else "  the read models are NOT what the log says up to the live checkpoints"
         )
         return report.equal
     if mode is Mode.DRY_RUN:
@@ -69,3 +83,9 @@ def conclude(console: Console, report: Report, mode: Mode) -> bool:
         return True
     console.print("  not switched, since the live read models differ: look at why, then `darkroom replay --repair`")
     return False
+
+
+def _further(events: int | None) -> str:
+    if events is None:
+        return "; how far the log goes beyond them was not told"
+    return f"; {events} further events of the log are not folded yet (`darkroom status`)" if events else ""

@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from darkroom.cli.connect import find_stack
-from darkroom.cli.lag import Projection, Standing, alarms, doubtful, families, lasted, moved, standings
+from darkroom.cli.lag import Projection, Standing, alarms, doubtful, families, lasted, moved, outdated, standings
 from darkroom.cli.plainly import EXIT_OUTCOME, plainly
 from darkroom.runtime.eventlog.kafka import KafkaLog
 from darkroom.schemas.errors import LogUnavailable
@@ -70,7 +70,7 @@ def status(
             console.print()
             console.print(title(members), soft_wrap=True)
             console.print(partitions_table(found))
-            said += alarms(topic, len(end) or None, found)
+            said += alarms(topic, len(end) or None, found, outdated(members))
         console.print()
         if unknown is not None:
             said.append(f"how far the read models are, nobody can say: {unknown}")

@@ -101,7 +101,7 @@ def run(settings: Settings, group: str) -> int:
         if health:
             opened.callback(health.shutdown)
         gc.freeze()
-        gc.set_threshold(50_000)  # a batch makes much garbage, and hardly any of it in cycles
+        gc.set_threshold(500_000)  # a batch makes much garbage, and hardly any of it in cycles
         stopping.wait()
         ended = loops.join(_STOP_TIMEOUT_S)
         for failure in loops.failures:

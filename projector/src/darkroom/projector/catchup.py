@@ -1,10 +1,8 @@
 """Takes a generation that lags behind another one to where that one stands. Live loop and replay both use it: the
 checkpoint decides between them."""
 
-from datetime import UTC, datetime
 from functools import partial
 
-from darkroom.projector.ends import Seen
 from darkroom.projector.projections.families import Family
 from darkroom.projector.reading import stretch
 from darkroom.projector.store import Progress, Session, Store, Work
@@ -27,8 +25,7 @@ def catch_up(
     events, start = 0, progress.next[generation]
     for records in stretch(log, partition, start, stop):
         following = records[-1].offset + 1
-        seen = Seen(following, datetime.now(UTC))
-        work = Work(topic, partition, {generation: progress.own[generation]}, start, following, seen)
+        work = Work(topic, partition, {generation: progress.own[generation]}, start, following, None)
         fold = partial(family.fold, topic, log.partitions, records)
         store.project(session, family, work, fold)
         start, events = following, events + len(records)

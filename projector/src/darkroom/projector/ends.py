@@ -43,11 +43,6 @@ class Ends:
         self._stopping.set()
         self._thread.join(2 * _TIMEOUT_S)
 
-    def get(self, partition: int, at_least: int) -> Seen:
-        """The end as last seen, which is never before what was already read, and when."""
-        known = self._ends.get(partition)
-        return known if known is not None and known.end >= at_least else Seen(at_least, datetime.now(UTC))
-
     def known(self, partition: int) -> Seen | None:
         """The end as the broker last told it, None before the first answer."""
         return self._ends.get(partition)

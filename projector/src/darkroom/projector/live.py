@@ -14,6 +14,8 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from threading import Event
 from time import monotonic
@@ -22,10 +24,11 @@ from typing import Protocol
 from darkroom.projector import metrics
 from darkroom.projector.batches import EVENTS_MAX, by_partition
 from darkroom.projector.catchup import catch_up
-from darkroom.projector.ends import Ends
+from darkroom.projector.ends import Ends, Seen
 from darkroom.projector.projections.families import Family
 from darkroom.projector.remembered import Remembered
 from darkroom.projector.store import Fenced, Progress, Session, Store, Work, folds_of
+from darkroom.projector.store_lease import end_dead_replay
 from darkroom.runtime import failpoints
 from darkroom.runtime.eventlog.port import EventLog, Reader, Record
 from darkroom.schemas.errors import LogUnavailable, StoreUnavailable
@@ -39,6 +42,7 @@ LANES = 2
 _POLL_S = 0.1
 _GATHER_S = 0.15
 _GATHER_POLL_S = 0.005
+_GATHER_SIZE_BYTES_MAX = 32 * 2**20
 _BACKLOG_EVENTS = EVENTS_MAX // 4
 _HOUSEKEEPING_S = 1.0
 _BACK_OFF_S = (0.1, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -65,6 +69,24 @@ class _Held(Fenced):
     """Somebody switches generations just now: it will not take long."""
 
 
+@dataclass(slots=True)
+class _Piece:
+    """How many events of a partition go into one transaction, and how often it has failed in a row."""
+
+    events_max: int = EVENTS_MAX
+    failures: int = 0
+
+    def failed(self) -> None:
+        """What is too much for MongoDB would fail for ever: after two failures it is taken in pieces."""
+        self.failures += 1
+        if self.failures > 1:
+            self.events_max = max(1, self.events_max // 4)
+
+    def succeeded(self) -> None:
+        self.failures = 0
+        self.events_max = min(EVENTS_MAX, self.events_max + 1 + self.events_max // 8)
+
+
 _HELD = "generations are being switched just now"
 Prepare = Callable[[], None]
 """Makes what is missing in MongoDB, and refuses a log that does not fit (ValueError). Called before each start."""
@@ -82,7 +104,7 @@ class Live:
         self._remembered: dict[int, Remembered] = {}
         self._quarantined: dict[int, int] = {}
         self._failures = 0
-        self._events_max = EVENTS_MAX
+        self._pieces: dict[int, _Piece] = {}
         self._open = ExitStack()
         self._reader: Reader | None = None
         self._lanes: list[Session] = []
@@ -127,6 +149,7 @@ class Live:
 
     def _start(self, assigned: frozenset[int]) -> None:
         self._close()
+        end_dead_replay(self._store, self._family)
         self._prepare()
         lanes = [self._open.enter_context(self._store.session()) for _ in range(LANES)]
         for number, lane in enumerate(lanes):
@@ -136,6 +159,7 @@ class Live:
         if any(progress.held for progress in self._progress.values()):
             raise _Held(_HELD)
         self._remembered = {p: Remembered() for p in assigned}
+        self._pieces = {p: self._pieces.get(p, _Piece()) for p in assigned}
         leads = {p: progress.lead for p, progress in self._progress.items()}
         self._next = {p: self._progress[p].next[lead] for p, lead in leads.items() if lead is not None}
         if self._next:
@@ -183,19 +207,26 @@ class Live:
         """What is there. With a backlog, as much as makes full batches, for a larger batch costs less an event."""
         records = list(reader.poll(_POLL_S, EVENTS_MAX))
         until, enough = monotonic() + _GATHER_S, EVENTS_MAX * len(self._next)
-        more: Sequence[Record] = records
+        more, size_bytes = records, 0
         while len(more) >= _BACKLOG_EVENTS and len(records) < enough and monotonic() < until:
-            more = reader.poll(_GATHER_POLL_S, EVENTS_MAX)
+            size_bytes += sum(len(record.value or b"") for record in more)
+            if size_bytes > _GATHER_SIZE_BYTES_MAX:
+                break
+            more = list(reader.poll(_GATHER_POLL_S, EVENTS_MAX))
             records += more
         return records
 
     def _project_all(self, lane: int, batches: Sequence[tuple[int, list[Record]]]) -> None:
-        """A batch that is too much for MongoDB would fail for ever, so after failures it is taken in pieces."""
         for partition, records in batches:
-            done = 0
+            pieces, done = self._pieces[partition], 0
             while done < len(records):
-                piece = records[done : done + self._events_max]
-                self._project(self._lanes[lane], partition, piece)
+                piece = records[done : done + pieces.events_max]
+                try:
+                    self._project(self._lanes[lane], partition, piece)
+                except (Fenced, StoreUnavailable):
+                    pieces.failed()
+                    raise
+                pieces.succeeded()
                 done += len(piece)
 
     def _project(self, session: Session, partition: int, records: Sequence[Record]) -> None:
@@ -206,13 +237,12 @@ class Live:
             generations=progress.carried,
             start=self._next[partition],
             stop=stop,
-            seen=self._ends.get(partition, stop),
+            seen=self._seen(partition, stop),
         )
         with metrics.TRANSACTION_S.labels(self._topic).time():
             fold = partial(self._family.fold, self._topic, self._log.partitions, records)
             changes = self._store.project(session, self._family, work, fold, self._remembered[partition])
-        self._next[partition], self._failures = stop, 0
-        self._events_max = min(EVENTS_MAX, self._events_max + 1 + self._events_max // 8)
+        self._next[partition] = stop
         metrics.EVENTS.labels(self._topic).inc(changes.events)
         metrics.VOID.labels(self._topic).inc(changes.void)
         metrics.QUARANTINED.labels(self._topic).inc(len(changes.quarantined))
@@ -221,6 +251,13 @@ class Live:
         metrics.show_quarantined(self._topic, partition, self._quarantined[partition])
         for poison in changes.quarantined:
             _log.warning("quarantined %s: %s", poison["_id"], poison["reason"])
+
+    def _seen(self, partition: int, at_least: int) -> Seen | None:
+        """The end of a partition as the broker told it, asked or with what it sent; None if neither is known."""
+        asked, sent = self._ends.known(partition), self._reader.ends().get(partition) if self._reader else None
+        if sent is not None and sent >= at_least and (asked is None or sent >= asked.end):
+            return Seen(sent, datetime.now(UTC))
+        return asked if asked is not None and asked.end >= at_least else None
 
     def _keep_house(self, group: Group) -> None:
         """Once a second: end offsets, the group's positions, and generations that came, went, or lag behind."""
@@ -271,9 +308,14 @@ class Live:
                     )
                 except (Fenced, LogUnavailable) as error:
                     _log.info("generation %d of partition %d has to wait: %s", generation, partition, error)
-        if any(lagging.values()):
-            return self._store.progress(self._family, self._topic, [partition])[partition]
-        return progress
+        if not any(lagging.values()):
+            return progress
+        now = self._store.progress(self._family, self._topic, [partition])[partition]
+        if now.held:
+            raise _Held(_HELD)
+        if now.own != progress.own:  # documents that are remembered may have been changed meanwhile
+            raise Fenced(f"a new era of partition {partition} of {self._topic} has begun")
+        return now
 
     def _untold(self) -> dict[int, int]:
         return {p: offset for p, offset in self._next.items() if self._told.get(p) != offset}
@@ -283,8 +325,6 @@ class Live:
         reason = "fenced" if isinstance(error, Fenced) else "store"
         metrics.RESTARTED.labels(self._topic, reason).inc()
         _log.warning("reading %s again from its checkpoints: %s", self._topic, error)
-        if self._failures > 1:
-            self._events_max = max(1, self._events_max // 4)
         if not isinstance(error, Fenced):
             self._why_not_ready = str(error)
         try:

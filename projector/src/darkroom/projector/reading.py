@@ -26,9 +26,9 @@ def stretch(log: EventLog, partition: int, start: int, stop: int) -> Iterator[li
                         f"partition {partition}: no record from {start} on (of {stop}) in {_SILENCE_S_MAX:g} s"
                     )
                 continue
-            heard = monotonic()
             start = records[-1].offset + 1
             for _, batch in by_partition([r for r in records if r.offset < stop]):
                 yield batch
+            heard = monotonic()  # what was done with them meanwhile is no silence of the log
     finally:
         reader.close()

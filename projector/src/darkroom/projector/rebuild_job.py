@@ -8,6 +8,7 @@ from darkroom.projector.reading import stretch
 from darkroom.projector.shelf import Shelf
 from darkroom.projector.store import Fenced, Store
 from darkroom.projector.store_job import put_job
+from darkroom.projector.store_lease import Lease
 from darkroom.runtime.eventlog.port import EventLog, Record
 from darkroom.schemas.chain import partition_of
 
@@ -17,11 +18,13 @@ READ_MODELS = ("jobs", "runs", "history")
 
 def rebuild_job(store: Store, log: EventLog, topic: str, job: str) -> dict[str, int]:
     """Writes the documents of one job again, in every generation that is carried, and returns how many by read
-    model. Raises ValueError if the log holds no such job, StoreUnavailable, LogUnavailable."""
+    model. Raises ValueError if the log holds no such job or a replay is under way, StoreUnavailable,
+    LogUnavailable."""
     partition = partition_of(job, log.partitions)
     records: list[Record] = []
     read = 0
-    with store.session() as session:
+    with Lease(store, JOBS, lambda _: None) as lease, store.session() as session:
+        lease.note(session)
         for _ in range(_TRIES_MAX):
             progress = store.progress(JOBS, topic, [partition])[partition]
             if progress.live not in progress.own:

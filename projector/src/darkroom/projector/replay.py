@@ -26,7 +26,16 @@ from darkroom.projector.replaying.lag import LagWatch
 from darkroom.projector.replaying.livedocuments import LiveDocuments
 from darkroom.projector.replaying.progress import Moment, Tell
 from darkroom.projector.store import Fenced, Store
-from darkroom.projector.store_generations import abandon, begin, check, ensure, hand_over, make_indexes, outdated
+from darkroom.projector.store_generations import (
+    abandon,
+    begin,
+    check,
+    count,
+    ensure,
+    hand_over,
+    make_indexes,
+    outdated,
+)
 from darkroom.projector.store_lease import Lease
 from darkroom.projector.store_leftovers import drop_leftovers
 from darkroom.projector.store_snapshot import Snapshot, snapshot
@@ -104,6 +113,7 @@ def replay(
                 abandon(store, family, generation)
                 return report
             make_indexes(store, family, generation)
+            _check_whole(store, family, generation, report)
             hand_over(store, family, generation, topic, log.topic_id, report.vector)
             failpoints.reach("replay-handed-over")
             switch_to(
@@ -124,6 +134,17 @@ def replay(
         with suppress(StoreUnavailable, Fenced):  # so does the next one
             drop_leftovers(store, family)
         return report
+
+
+def _check_whole(store: Store, family: Family, generation: int, report: Report) -> None:
+    """The sums were taken over what was given to MongoDB; this is what it has."""
+    held = count(store, family, generation)
+    for comparison in report.comparisons:
+        if held[comparison.read_model] != comparison.rebuilt.count:
+            raise StoreUnavailable(
+                f"MongoDB holds {held[comparison.read_model]} of {comparison.rebuilt.count} rebuilt documents of "
+                f"{comparison.read_model}: start the replay again"
+            )
 
 
 def _prove(

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, ReturnDocument, UpdateMany, UpdateOne
+from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, ReturnDocument, UpdateMany, UpdateOne, timeout
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection as MongoCollection
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -29,6 +29,7 @@ PROJECTORS = "projectors"
 """Which database session works on which partition, so that a successor can end what a dead one left open."""
 
 _COMMIT_TIMEOUT_MS = 20_000
+_TOUCH_TIMEOUT_S = 3.0
 _APPENDED = "history"
 
 
@@ -40,14 +41,15 @@ class Fenced(DarkroomError):
 @dataclass(frozen=True, slots=True)
 class Work:
     """A batch of one partition: the records from offset `start` to before `stop`, for these generations, each with
-    the era in which it is known (see views.Checkpoint). `seen`: the end of the partition as last seen."""
+    the era in which it is known (see views.Checkpoint). `seen`: the end of the partition
+    as the broker last told it, None where that is not known, or older than the batch."""
 
     topic: str
     partition: int
     generations: Mapping[int, int]
     start: int
     stop: int
-    seen: Seen
+    seen: Seen | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +94,29 @@ class Store:
     """One client, for one thread of work at a time (`Store.session` makes the sessions)."""
 
     def __init__(self, uri: str, database: str, *, timeout_s: float = 5.0) -> None:
-        """Connects lazily. No operation waits longer than a few times `timeout_s`."""
-        self.client: MongoClient[Document] = MongoClient(
-            uri,
-            connect=False,
-            tz_aware=True,
-            appname="darkroom-projector",
-            serverSelectionTimeoutMS=int(timeout_s * 1000),
-            connectTimeoutMS=int(timeout_s * 1000),
-            socketTimeoutMS=int(timeout_s * 4000),
-        )
-        self.database = self.client.get_database(
-            database, read_concern=ReadConcern("majority"), write_concern=WriteConcern("majority")
-        )
+        """Connects lazily. No operation waits longer than a few times `timeout_s`. Raises ValueError, with a sentence
+        without any password, for an address or a name that cannot be used."""
+        try:
+            self.client: MongoClient[Document] = MongoClient(
+                uri,
+                connect=False,
+                tz_aware=True,
+                appname="darkroom-projector",
+                serverSelectionTimeoutMS=int(timeout_s * 1000),
+                connectTimeoutMS=int(timeout_s * 1000),
+                socketTimeoutMS=int(timeout_s * 4000),
+            )
+        except (PyMongoError, ValueError) as error:  # what it says of the address may quote the password
+            raise ValueError(
+                f"the address of MongoDB (DARKROOM_MONGODB) cannot be used ({type(error).__name__}): it is of the form "
+                "mongodb://[user:password@]host:port/, with %-escapes in user and password"
+            ) from None
+        try:
+            self.database = self.client.get_database(
+                database, read_concern=ReadConcern("majority"), write_concern=WriteConcern("majority")
+            )
+        except PyMongoError as error:
+            raise ValueError(f"DARKROOM_MONGODB_DATABASE cannot be the name of a database: {error}") from None
         self.checkpoints: MongoCollection[Document] = self.database[CHECKPOINTS]
         self.generations: MongoCollection[Document] = self.database[GENERATIONS]
 
@@ -203,7 +215,8 @@ class Store:
             for partition, (next_offset, seen) in ends.items()
         ]
         if changes:
-            with unavailable():
+            # Outside a transaction MongoDB would wait for whoever holds a checkpoint, however long.
+            with unavailable(), timeout(_TOUCH_TIMEOUT_S):
                 self.checkpoints.bulk_write(changes, ordered=False)
 
     def quarantined(self, family: Family, generation: int, topic: str, partition: int) -> int:
@@ -238,8 +251,10 @@ class Store:
             for generation, era in work.generations.items()
         ]
         standing: Document = {"$or": known, "topic": work.topic, "folds": folds_of(family), "next": work.start}
-        moved = {"next": work.stop, "end_seen": work.seen.end, "end_seen_at": work.seen.at}
-        result = self.checkpoints.update_many(standing, {"$set": moved}, session=session)
+        seen = {"end_seen_at": work.seen.at} if work.seen else {}
+        latest = {"end_seen": work.seen.end if work.seen else work.stop, **seen}
+        moved = {"$set": {"next": work.stop}, "$max": latest}
+        result = self.checkpoints.update_many(standing, moved, session=session)
         if result.matched_count != len(work.generations):
             raise Fenced(
                 f"{result.matched_count} of {len(work.generations)} checkpoints of {work.topic} stand at "
@@ -297,7 +312,18 @@ def unavailable() -> Iterator[None]:
     except PyMongoError as error:
         if isinstance(error, OperationFailure) and error.has_error_label("TransientTransactionError"):
             raise Fenced(f"another transaction was in the way (code {error.code})") from error
-        raise StoreUnavailable(f"MongoDB: {type(error).__name__}: {str(error)[:300]}") from error
+        raise StoreUnavailable(_said(error)) from error
+
+
+def _said(error: PyMongoError) -> str:
+    """A line for a person, without the driver's own description of the whole topology."""
+    if isinstance(error, ConnectionFailure):
+        return f"MongoDB does not answer ({type(error).__name__})"
+    if isinstance(error, OperationFailure):
+        details = error.details or {}
+        first: Mapping[str, Any] = next(iter(details.get("writeErrors") or ()), details)
+        return f"MongoDB: {str(first.get('errmsg') or type(error).__name__)[:300]}"
+    return f"MongoDB: {type(error).__name__}: {str(error)[:300]}"
 
 
 def _of(family: Family, topic: str) -> Document:

@@ -13,6 +13,7 @@ from pymongo.write_concern import WriteConcern
 
 from darkroom.projector.projections.families import Family
 from darkroom.projector.store import PROJECTORS, Fenced, Store, folds_of, unavailable
+from darkroom.runtime import failpoints
 from darkroom.schemas.views import FOLD_VERSIONS, GENERATIONS, INDEXES, checkpoint_id, collection
 
 _log = logging.getLogger("darkroom.projector")
@@ -191,6 +192,7 @@ def make_live(
         held: list[Document] = [{"$unset": "held_until"}] if together else _held_for(linger_s)
         store.checkpoints.update_many({"family": family.name}, held + _NEXT_ERA, session=session)
         building = None if alias["building"] == generation else alias["building"]
+        failpoints.reach("switch-before-alias")
         changed = store.generations.update_one(
             {"_id": family.name, "live": live},
             {"$set": {"live": generation, "kept": kept, "building": building}},
@@ -199,6 +201,15 @@ def make_live(
         if changed.matched_count != 1:
             raise Fenced(f"the live generation of {family.name} was changed by somebody else")
     return True
+
+
+def count(store: Store, family: Family, generation: int) -> dict[str, int]:
+    """How many documents each read model of a generation holds."""
+    with unavailable():
+        return {
+            read_model: store.database[collection(read_model, generation)].count_documents({}, hint="_id_")
+            for read_model in family.read_models
+        }
 
 
 def abandon(store: Store, family: Family, generation: int) -> None:

@@ -1,17 +1,17 @@
 """At most one replay of a family at a time: a lease in MongoDB, by MongoDB's own clock."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from pymongo import ReturnDocument
+from pymongo import MongoClient, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from darkroom.projector.projections.families import Family
-from darkroom.projector.store import Store, unavailable
+from darkroom.projector.store import PROJECTORS, Session, Store, unavailable
 from darkroom.schemas.errors import StoreUnavailable
 
 LEASE_S = 10
@@ -19,11 +19,29 @@ _RENEW_S = 2.0
 _COLLECTION = "replays"
 
 
+def end_dead_replay(store: Store, family: Family) -> None:
+    """Ends what a replay has left open in MongoDB, if its lease has run out."""
+    with unavailable():
+        alive = {"_id": family.name, "$expr": {"$gt": ["$until", "$$NOW"]}}
+        if store.database[_COLLECTION].find_one(alive) is None:
+            _kill(store.client, store.database[PROJECTORS].find_one_and_delete({"_id": _note_of(family)}))
+
+
+def _note_of(family: Family) -> str:
+    return f"replay:{family.name}"
+
+
+def _kill(client: MongoClient[Any], note: Mapping[str, Any] | None) -> None:
+    if note is not None:
+        client.admin.command("killSessions", [{"id": note["session"]}])
+
+
 class Lease:
     """Use it with `with`. Raises ValueError if another replay holds it and goes on holding it."""
 
     def __init__(self, store: Store, family: Family, on_wait: Callable[[str], None]) -> None:
-        self._replays = store.database[_COLLECTION]
+        self._client, self._replays = store.client, store.database[_COLLECTION]
+        self._projectors = store.database[PROJECTORS]
         self._family = family
         self._on_wait = on_wait
         self._owner = uuid4().hex
@@ -52,7 +70,17 @@ class Lease:
         self._stopping.set()
         self._thread.join()
         with unavailable():
+            self._projectors.delete_one({"_id": _note_of(self._family)})
             self._replays.delete_one({"_id": self._family.name, "owner": self._owner})
+
+    def note(self, session: Session) -> None:
+        """Says which session this replay writes with, so that others can end it if the replay dies. Its open
+        transaction would hold the checkpoints, and with them the live projection, for a minute."""
+        with unavailable():
+            end = self._projectors.find_one_and_replace(
+                {"_id": _note_of(self._family)}, {"session": session.session_id["id"]}, upsert=True
+            )
+            _kill(self._client, end)
 
     def check(self) -> None:
         """Raises StoreUnavailable if the lease may be somebody else's by now."""

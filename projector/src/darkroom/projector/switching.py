@@ -52,6 +52,7 @@ def switch_to(
     until = monotonic() + _JOIN_TIMEOUT_S
     pair = _Pair(store, log, topic, family, generation)
     with store.session() as session:
+        lease.note(session)
         while True:
             lease.check()
             try:

@@ -8,7 +8,9 @@ from types import FrameType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
+
+disable_created_metrics()  # a series for each series, which nobody asks for
 
 Readiness = Callable[[], str | None]
 """None if ready, otherwise why not."""

@@ -146,9 +146,9 @@ class Crew:
         until = monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, until - monotonic()))
+        done = not any(thread.is_alive() for thread in self._threads)  # first: a thread tells, and then it ends
         with suppress(Empty):
             raise self._failures.get_nowait()
-        done = not any(thread.is_alive() for thread in self._threads)
         if done and self._unfinished:
             raise WorkerLost(f"nobody has folded the partitions {sorted(self._unfinished)}: start the replay again")
         return done

@@ -41,9 +41,10 @@ class LiveDocuments:
     def wait(self, timeout_s: float) -> bool:
         """Whether all are read, after at most `timeout_s`. Raises what went wrong."""
         self._thread.join(timeout_s)
+        done = not self._thread.is_alive()  # first: it tells, and then it ends
         if self._failure is not None:
             raise self._failure
-        return not self._thread.is_alive()
+        return done
 
     def _run(self) -> None:
         try:

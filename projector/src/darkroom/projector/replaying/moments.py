@@ -40,7 +40,7 @@ def name_of(as_of: AsOf) -> str:
             milliseconds = f"_{as_of.microsecond // 1000:03}" if as_of.microsecond else ""
             return f"{as_of:%Y%m%dT%H%M%S}{milliseconds}Z"
         case Position():
-            return f"p{as_of.partition}_o{as_of.offset}"
+            return f"t{zlib.crc32(as_of.topic_id.encode()):08x}_p{as_of.partition}_o{as_of.offset}"
         case Vector():
             return f"v{zlib.crc32(as_of.token().encode()):08x}"
 

@@ -18,7 +18,10 @@ _LOCK = ".lock"
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Makes the folder if it is missing, and keeps other exports out of it. Raises ArchiveError, OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ArchiveError(f"{folder} cannot be a folder, since a file stands there: name another one") from None
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

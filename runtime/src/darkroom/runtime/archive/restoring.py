@@ -1,14 +1,14 @@
 """Restore: an archive made a log again, every record at the offset that it had.
 
-1. verify the whole archive, and refuse one whose last export was interrupted: nothing is written before;
-2. refuse topics that hold anything but the beginning of this very archive (an interrupted restore leaves that);
+1. verify the whole archive, and refuse one whose last export was interrupted: no topic is opened or made before;
+2. refuse the very log that was archived, and topics that hold anything but the beginning of this very archive (an interrupted restore leaves that);
 3. per partition, append what is missing; each acknowledged offset must be the archived one;
 4. read back what was written, and compare it with the archive: a broker may set other times, for one.
 A crash leaves a beginning of the archive in the topics; the same call goes on behind it.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
@@ -41,8 +41,11 @@ class Restored:
     found: int
 
 
-def restore(folder: Path, logs: Mapping[str, EventLog], tell: Tell, *, incomplete: bool = False) -> Restored:
-    """Writes the archive in `folder` into empty topics. `incomplete`: also one whose last export was interrupted.
+def restore(
+    folder: Path, open_logs: Callable[[Manifest], Mapping[str, EventLog]], tell: Tell, *, incomplete: bool = False
+) -> Restored:
+    """Writes the archive in `folder` into empty topics, whose logs `open_logs` gives once the archive is found whole.
+    `incomplete`: also one whose last export was interrupted.
 
     Raises ArchiveError, with a sentence that says what to do; LogUnavailable: start it again then, it goes on.
     """
@@ -52,6 +55,7 @@ def restore(folder: Path, logs: Mapping[str, EventLog], tell: Tell, *, incomplet
             f"the last export into {folder} was interrupted, {manifest.lacking} events are missing: export again, "
             "or, if the log is gone, restore what there is (--incomplete)"
         )
+    logs = open_logs(manifest)
     parts = list(parts_of(folder, manifest))
     starts = _standing(parts, manifest, logs, tell)
     found = sum(starts)
@@ -71,6 +75,11 @@ def restore(folder: Path, logs: Mapping[str, EventLog], tell: Tell, *, incomplet
 def _standing(parts: Sequence[Part], manifest: Manifest, logs: Mapping[str, EventLog], tell: Tell) -> list[int]:
     """The end of each partition of logs that are empty, or hold a beginning of the archive and nothing else."""
     for name, topic in manifest.topics.items():
+        if logs[name].topic_id == topic.topic_id:
+            raise ArchiveError(
+                f"this is the log that was archived: nothing to restore ({name} has the same topic id); to restore it "
+                "beside the old one, name new topics in the settings"
+            )
         if len(topic.partitions) != logs[name].partitions:
             raise ArchiveError(
                 f"the archive of {name} has {len(topic.partitions)} partitions, the topic {logs[name].partitions}: "

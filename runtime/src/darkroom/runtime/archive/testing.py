@@ -47,7 +47,7 @@ def exported(folder: Path, logs: Mapping[str, MemoryLog], bounds: Bounds = BOUND
 
 def restored(folder: Path, logs: Mapping[str, MemoryLog], **more: bool) -> Restored:
     """Restores into logs in memory."""
-    return restore(folder, logs, nobody, **more)
+    return restore(folder, lambda _: logs, nobody, **more)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ PASSING = {"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": 
 """Topic settings of signs of life: an hour is plenty."""
 
 _ASK_S_MAX = 2.0
+_SILENT = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,16 @@ def look_up(bootstrap: str, topic: str, timeout_s: float) -> tuple[str, int]:
             return str(found.topic_id), len(found.partitions)
         except (KafkaException, TimeoutError) as error:
             if monotonic() > until:
-                raise LogUnavailable(f"topic {topic} at {bootstrap} could not be looked up: {error}") from None
+                raise LogUnavailable(f"topic {topic} could not be looked up: {_why(error, bootstrap)}") from None
             threading.Event().wait(0.2)
+
+
+def _why(error: KafkaException | TimeoutError, bootstrap: str) -> str:
+    if isinstance(error, TimeoutError) or error.args[0].code() in _SILENT:
+        return f"the broker at {bootstrap} does not answer"
+    if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        return f"the broker at {bootstrap} has no such topic"
+    return f"the broker at {bootstrap} says: {error.args[0].str()}"
 
 
 def _check_settings(admin: AdminClient, spec: TopicSpec, timeout_s: float) -> None:
