@@ -82,3 +82,16 @@ def test_a_part_that_is_needed_and_absent_is_named(tmp_path: Path) -> None:
     assert find_stack(path).command_url == ""
     with pytest.raises(NoStack, match="has no command_url"):
         find_stack(path, needs=["command_url"])
+
+
+def test_topics_and_a_database_that_are_set_win_over_the_ready_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "r", mongodb_database="d")
+    stack = find_stack(path)
+    assert (stack.topics["jobs"], stack.topics["models"], stack.mongodb_database) == ("j", "m", "d")
+    monkeypatch.setenv("DARKROOM_TOPIC_JOBS", "restored")
+    monkeypatch.setenv("DARKROOM_MONGODB_DATABASE", "new")
+    stack = find_stack(path)
+    assert (stack.topics["jobs"], stack.topics["models"], stack.mongodb_database) == ("restored", "m", "new")
+    assert stack.kafka == "127.0.0.1:3"

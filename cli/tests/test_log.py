@@ -101,8 +101,11 @@ def test_a_restored_log_is_the_same_log(darkroom: Run, logs, tmp_path: Path) -> 
     append(old["jobs"], records[half:])
     assert f"{len(records) - half} events written" in darkroom("export", folder, on="old").output
     assert "every record stands in the log" in darkroom("verify", folder, "--against-log", on="old").output
+    own = darkroom("restore", folder, on="old", code=2)
+    assert "this is the log that was archived: nothing to restore" in own.output
     result = darkroom("restore", folder, on="new")
     assert f"{len(records) + 2} events restored, each compared" in result.output
+    assert "-jobs-new and " in result.output
     assert "drop the database" in result.output
     new = logs("new")
     assert everything(new["jobs"]) == everything(old["jobs"])

@@ -23,6 +23,7 @@ from darkroom.cli import lag, status
 from darkroom.cli.main import app
 from darkroom.cli.stack.ports import free_port
 from darkroom.runtime.eventlog.kafka import KafkaLog
+from darkroom.schemas.views import FOLD_VERSIONS
 
 DEADLINE_S = 30.0
 PARTITIONS = 3
@@ -78,6 +79,20 @@ def test_alarms_name_who_is_silent_and_for_how_long() -> None:
         "the projector of partitions 0 to 3 of t has not been heard of for 60 s: that may be for the log's absence "
         "alone"
     ]
+
+
+def test_read_models_of_other_folds_are_said_to_need_a_replay() -> None:
+    members = [
+        projection(mark(0, 1, 1, 60), read_model=name, fold_version=FOLD_VERSIONS[name] - (name == "runs"))
+        for name in ("jobs", "runs")
+    ]
+    assert lag.outdated(members) == ["runs"]
+    assert lag.alarms("t", 1, lag.standings(members[0], {0: 1}, NOW), ["runs"]) == [
+        "runs: made by other folds than this version: run `darkroom replay`",
+        "the projector of partition 0 of t has not been heard of for 60 s: only one of the version that made them "
+        "carries them on",
+    ]
+    assert lag.outdated([projection(fold_version=None)]) == []  # no projector has ever run
 
 
 @pytest.mark.parametrize("ahead_s", [-3_600, 3_600], ids=["behind", "ahead"])

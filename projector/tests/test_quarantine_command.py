@@ -112,7 +112,9 @@ def test_poison_is_shown_and_mended_code_brings_it_into_the_views(bench, clean_f
     assert "is not in quarantine" in darkroom("show", "nothing:p0:1", code=2).output
 
     before = bench.checksums()
-    assert darkroom("retry").output.count("nothing would change") == 2
+    looked = darkroom("retry").output
+    assert "nothing would change" in looked
+    assert "models: the quarantine is empty" in looked
     with monkeypatch.context() as mended:
         mended.setitem(UPCASTERS, OLD.decode(), lift)
         dry = darkroom("retry", "--dry-run").output

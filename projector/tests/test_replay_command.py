@@ -1,5 +1,6 @@
 """`darkroom replay` as a user runs it, on a projector's database."""
 
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from darkroom.cli.main import app
 from darkroom.projector.past import Past
 from darkroom.projector.projections.families import JOBS, MODELS
 from darkroom.projector.store import Store
-from darkroom.projector.store_generations import ensure, live_generation
+from darkroom.projector.store_generations import alias_of, begin, ensure, live_generation
 from darkroom.projector.store_lease import Lease
 from darkroom.projector.store_past import pasts_of
 from darkroom.projector.testing import traffic, wait_until
@@ -89,12 +90,33 @@ def test_goes_back_and_forth_and_prunes(bench, darkroom, projected):
         assert back.exit_code == 0, back.output
         assert f"went back to generation {generation}" in back.stdout
         assert live_generation(bench.store, JOBS) == generation
+    assert begin(bench.store, JOBS) == 3  # as one that was killed leaves it
     pruned = darkroom("--prune")
+    assert "jobs: dropped generation 3, which nobody builds any more" in pruned.stdout
     assert "jobs: dropped generation 1" in pruned.stdout
     assert "models: nothing to drop" in pruned.stdout
+    assert not [n for n in bench.store.database.list_collection_names() if n.endswith("_g3")]
     assert not [n for n in bench.store.database.list_collection_names() if n.endswith("_g1") and "models" not in n]
     assert darkroom("jobs", "--rollback").exit_code == 2
     assert darkroom("jobs", "--check").exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [["--check"], ["--rollback"], ["--prune"], ["--job", "x"]])
+def test_a_database_without_read_models_is_refused(bench, darkroom, arguments):
+    refused = darkroom(*arguments)
+    assert (refused.exit_code, "has a projector run?" in refused.stderr) == (2, True), refused.output
+    assert bench.store.database.list_collection_names() == []
+
+
+def test_a_replay_that_is_stopped_leaves_nothing(bench, darkroom, projected, monkeypatch):
+    """SIGTERM, as from a supervisor: what is half built goes."""
+    terminate = signal.raise_signal
+    monkeypatch.setattr("darkroom.projector.replay.make_indexes", lambda *_: terminate(signal.SIGTERM))
+    stopped = darkroom("jobs")
+    assert (stopped.exit_code, "stopped; nothing was changed" in stopped.stdout) == (130, True), stopped.output
+    alias = alias_of(bench.store, JOBS)
+    assert (alias["live"], alias["kept"], alias["building"]) == (1, [], None)
+    assert not [n for n in bench.store.database.list_collection_names() if n.endswith("_g2")]
 
 
 def test_builds_the_past_beside_the_present(bench, darkroom, projected, clean_fold):

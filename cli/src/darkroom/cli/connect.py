@@ -54,8 +54,8 @@ class Stack:
 
 def find_stack(ready_file: Path | None = None, needs: Sequence[str] = ()) -> Stack:
     """The stack that is meant, looked for in this order: `ready_file`, DARKROOM_READY_FILE, the settings in the
-    environment, the last `darkroom up`. DARKROOM_TOPIC_* and DARKROOM_MONGODB_DATABASE, where they are set, win over
-    what a ready file names.
+    environment, the last `darkroom up`. DARKROOM_TOPIC_* and DARKROOM_MONGODB_DATABASE, where they are set, win
+    over what a ready file names.
 
     `needs` names fields of Stack without which the caller can do nothing. Raises NoStack.
     """

@@ -91,7 +91,7 @@ def restore_command(
 ) -> None:
     """Write an archive into empty topics, every record at the offset that it had. Stop all services before.
 
-    They are those of the stack, or of DARKROOM_TOPIC_JOBS and DARKROOM_TOPIC_MODELS, and are made if they are missing.
+    They are the stack's, or DARKROOM_TOPIC_JOBS and DARKROOM_TOPIC_MODELS, and are made if they are missing.
     Killed half way, start it again.
     """
     console = Console(highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from darkroom.cli.readmodels import opened_store, require
 from darkroom.cli.replayreport import conclude, show, told_as
 from darkroom.cli.stopping import stopped_like_ctrl_c
 from darkroom.projector.ends import end_offsets
-from darkroom.projector.past import build_past
+from darkroom.projector.past import build_past, give_up_past
 from darkroom.projector.projections.families import FAMILIES, JOBS, Family, family_of
 from darkroom.projector.rebuild_job import rebuild_job
 from darkroom.projector.replay import Address, Effort, Mode, Report
@@ -27,7 +27,7 @@ from darkroom.projector.replaying.moments import name_of, parse_as_of, vectors_a
 from darkroom.projector.store import Fenced, Store
 from darkroom.projector.store_generations import abandon, alias_of, live_generation, prune
 from darkroom.projector.store_lease import Lease
-from darkroom.projector.store_past import drop_past, past_database, pasts_of
+from darkroom.projector.store_past import past_database, pasts_of
 from darkroom.projector.switching import roll_back
 from darkroom.runtime.eventlog.kafka import KafkaLog
 from darkroom.schemas.errors import LogUnavailable, StoreUnavailable
@@ -153,13 +153,10 @@ class _Command:
                         self._store, log, log.topic, family, mode, told_as(told), self.console.print, self.effort
                     )
             except KeyboardInterrupt:
-                if self._live(family) == before:
-                    nothing = f"nothing of {family.name}" if changed else "nothing"
-                    self.console.print(f"  {nothing} was changed")
-                raise
+                self.console.print(f"stopped; {self._left(family, before, changed)}")
+                raise typer.Exit(EXIT_STOPPED) from None
             show(self.console, report)
-            kept = alias_of(self._store, family)["kept"] if report.switched else ()
-            good &= conclude(self.console, report, mode, _further(report, log), kept)
+            good &= conclude(self.console, report, mode, _further(report, log))
             changed |= report.switched
         return good
 
@@ -201,7 +198,7 @@ class _Command:
         past = self._store_of(past_database(self.stack.mongodb_database, name_of(moment)))
         name = past.database.name
         if drop:
-            if not drop_past(past):
+            if not give_up_past(self._store, past, self.console.print):
                 raise ValueError(f"there is no database {name}")
             self.console.print(f"dropped database {name}")
             return
@@ -209,7 +206,13 @@ class _Command:
         vectors = vectors_as_of(moment, logs, datetime.now(UTC))
         topics = {family: (logs[family.name].topic, logs[family.name]) for family in self.families}
         with told_on(self.console) as told:
-            built = build_past(self._store, past, topics, vectors, self.effort, told_as(told), self.console.print)
+            try:
+                built = build_past(
+                    self._store, past, topics, vectors, self.effort, told_as(told), self.console.print
+                )
+            except KeyboardInterrupt:
+                self.console.print(f"stopped; database {name} is not finished: the same command builds it anew")
+                raise typer.Exit(EXIT_STOPPED) from None
         events = ", ".join(f"{count} events of {family}" for family, count in built.events.items())
         self.console.print(f"database {name}: {events}")
         if JOBS in self.families:
@@ -223,8 +226,8 @@ class _Command:
         )
 
     def _where(self) -> str:
-        """The addresses of a stack that a ready file names. One that the settings name needs none, and only there can
-        they hold a password."""
+        """The addresses of a stack that a ready file names. One that the settings name needs none, and only there
+        can they hold a password."""
         if not self.stack.data:
             return ""
         addresses = {
@@ -233,6 +236,15 @@ class _Command:
             "DARKROOM_COMMAND_URL": self.stack.command_url,
         }
         return "".join(f"{setting}={quote(address)} " for setting, address in addresses.items() if address)
+
+    def _left(self, family: Family, before: int | None, changed: bool) -> str:
+        """What a replay that was stopped has left. `changed`: another family was switched before."""
+        now = self._live(family)
+        if now == before:
+            return f"nothing of {family.name} was changed" if changed else "nothing was changed"
+        if now is None:
+            return "which generation is live could not be asked: `darkroom status`"
+        return f"{family.name} is at generation {now}"
 
     def _live(self, family: Family) -> int | None:
         """The generation that readers read; None if there is none, or nobody can say."""

@@ -1,6 +1,6 @@
 """What `darkroom replay` says: how far it is, what it found, what came of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from rich.console import Console
 
@@ -47,9 +47,9 @@ def _show(console: Console, comparison: Comparison, width: int) -> None:
             console.print(f"      {path}: {live!r:.70} is {rebuilt!r:.70} by the log", markup=False)
 
 
-def conclude(console: Console, report: Report, mode: Mode, further: int | None, kept: Sequence[int] = ()) -> bool:
+def conclude(console: Console, report: Report, mode: Mode, further: int | None) -> bool:
     """What came of it; False where the outcome asks for a person. `further`: events of the log beyond what was
-    compared, None if unknown; `kept`: the generations that are kept now."""
+    compared, None if unknown."""
     if further and not report.events:
         console.print(
             f"  [yellow]![/yellow] no projector has folded any of the {further} events of this log: is one running?"
@@ -63,11 +63,10 @@ def conclude(console: Console, report: Report, mode: Mode, further: int | None, 
         before = "kept; only projectors of the old version carry it on" if report.outdated else "carried on"
         console.print(f"  switched to generation {report.generation}; the one before is {before}")
         if not report.equal and not report.outdated:
-            for generation in kept:
-                console.print(
-                    f"  generation {generation} is kept for a rollback, and differs from the log: "
-                    "`darkroom replay --prune` drops it"
-                )
+            console.print(
+                f"  generation {report.before} is kept for a rollback, and differs from the log: "
+                "`darkroom replay --prune` drops it"
+            )
         return True
     if mode is Mode.CHECK:
         console.print(

@@ -39,8 +39,7 @@ def build_past(
     """Builds the families of `topics` (topic and log) up to `vectors` into the database of `past`, in the place of
     what is there. `store` is the live database, where the lease is kept. Raises ValueError if somebody else builds
     it just now, StoreUnavailable, LogUnavailable, WorkerLost, OSError."""
-    its_own = replace(JOBS, name=past.database.name)  # a lease of its own: it is in nobody else's way
-    with Lease(store, its_own, say) as lease:
+    with _lease(store, past, say) as lease:
         drop_past(past)
         for family, (topic, log) in topics.items():
             make_collections(past, family, GENERATION)
@@ -53,3 +52,14 @@ def build_past(
         finish_past(past, built)
     events = {family.name: sum(vectors[family.name].values()) for family in topics}
     return Past(events, jobs_by_status(past) if JOBS in topics else {})
+
+
+def give_up_past(store: Store, past: Store, say: Callable[[str], None]) -> bool:
+    """Drops what was built; whether there was anything. Raises ValueError if somebody builds it just now,
+    StoreUnavailable."""
+    with _lease(store, past, say):
+        return drop_past(past)
+
+
+def _lease(store: Store, past: Store, say: Callable[[str], None]) -> Lease:
+    return Lease(store, replace(JOBS, name=past.database.name), say)  # of its own: it is in nobody else's way

@@ -63,7 +63,8 @@ class Mode(Enum):
 @dataclass(slots=True)
 class Report:
     """What a replay found and did. `vector`: offsets of the next record by partition; `processes`: how many others
-    folded, 0 if this one did; `took_s`: until everything was folded, inserted and compared."""
+    folded, 0 if this one did; `took_s`: until everything was folded, inserted and compared; `before`: the live
+    generation that was compared."""
 
     family: str
     vector: Mapping[int, int]
@@ -71,6 +72,7 @@ class Report:
     events: int = 0
     took_s: float = 0.0
     processes: int = 0
+    before: int = 1
     generation: int | None = None
     switched: bool = False
     outdated: list[str] = field(default_factory=list)
@@ -187,5 +189,6 @@ def _prove(
         events=events,
         took_s=monotonic() - begun,
         processes=crew.processes,
+        before=taken.live,
         outdated=outdated(store, family),
     )

@@ -94,8 +94,8 @@ class Store:
     """One client, for one thread of work at a time (`Store.session` makes the sessions)."""
 
     def __init__(self, uri: str, database: str, *, timeout_s: float = 5.0) -> None:
-        """Connects lazily. No operation waits longer than a few times `timeout_s`. Raises ValueError, with a sentence
-        without any password, for an address or a name that cannot be used."""
+        """Connects lazily. No operation waits longer than a few times `timeout_s`. Raises ValueError, with a
+        sentence without any password, for an address or a name that cannot be used."""
         try:
             self.client: MongoClient[Document] = MongoClient(
                 uri,
@@ -108,8 +108,8 @@ class Store:
             )
         except (PyMongoError, ValueError) as error:  # what it says of the address may quote the password
             raise ValueError(
-                f"the address of MongoDB (DARKROOM_MONGODB) cannot be used ({type(error).__name__}): it is of the form "
-                "mongodb://[user:password@]host:port/, with %-escapes in user and password"
+                f"the address of MongoDB (DARKROOM_MONGODB) cannot be used ({type(error).__name__}): its form "
+                "is mongodb://[user:password@]host:port/, with %-escapes in user and password"
             ) from None
         try:
             self.database = self.client.get_database(

@@ -10,7 +10,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
 
-disable_created_metrics()  # a series for each series, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each series, which nobody asks for
 
 Readiness = Callable[[], str | None]
 """None if ready, otherwise why not."""

@@ -1,7 +1,8 @@
 """Restore: an archive made a log again, every record at the offset that it had.
 
 1. verify the whole archive, and refuse one whose last export was interrupted: no topic is opened or made before;
-2. refuse the very log that was archived, and topics that hold anything but the beginning of this very archive (an interrupted restore leaves that);
+2. refuse the very log that was archived, and topics that hold anything but the beginning of this very archive (an
+   interrupted restore leaves that);
 3. per partition, append what is missing; each acknowledged offset must be the archived one;
 4. read back what was written, and compare it with the archive: a broker may set other times, for one.
 A crash leaves a beginning of the archive in the topics; the same call goes on behind it.
@@ -44,8 +45,8 @@ class Restored:
 def restore(
     folder: Path, open_logs: Callable[[Manifest], Mapping[str, EventLog]], tell: Tell, *, incomplete: bool = False
 ) -> Restored:
-    """Writes the archive in `folder` into empty topics, whose logs `open_logs` gives once the archive is found whole.
-    `incomplete`: also one whose last export was interrupted.
+    """Writes the archive in `folder` into empty topics, whose logs `open_logs` gives once the archive is found
+    whole. `incomplete`: also one whose last export was interrupted.
 
     Raises ArchiveError, with a sentence that says what to do; LogUnavailable: start it again then, it goes on.
     """
@@ -77,8 +78,8 @@ def _standing(parts: Sequence[Part], manifest: Manifest, logs: Mapping[str, Even
     for name, topic in manifest.topics.items():
         if logs[name].topic_id == topic.topic_id:
             raise ArchiveError(
-                f"this is the log that was archived: nothing to restore ({name} has the same topic id); to restore it "
-                "beside the old one, name new topics in the settings"
+                f"this is the log that was archived: nothing to restore ({name} has the same topic id); to restore "
+                "it beside the old one, name new topics in the settings"
             )
         if len(topic.partitions) != logs[name].partitions:
             raise ArchiveError(
