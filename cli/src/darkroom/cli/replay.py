@@ -173,7 +173,7 @@ class _Command:
             log = self._log(family)
             generation = roll_back(self._store, log, log.topic, family, self.console.print)
             self.console.print(
-                f"{family.name}: went back to generation {generation}; the one before is carried on in its turn"
+                f"{family.name}: went back to generation {generation}; the one before is kept in its turn"
             )
 
     def prune(self) -> None:
