@@ -10,6 +10,7 @@ which other load on the machine disturbs least. Prints Markdown.
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="at each rate, per round; 0: none")
     parser.add_argument("--cases", nargs="*", default=None, help="only these; without a name: none")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stack is stopped too
     begun = monotonic()
     rounds: list[dict[str, Figure]] = []
     readable: list[dict[int, Figure]] = []

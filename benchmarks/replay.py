@@ -9,6 +9,8 @@ which other load on the machine disturbs least. Then one round of fewer cases on
 """
 
 import argparse
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -127,6 +129,7 @@ def main() -> None:
     )
     parser.add_argument("--cases", nargs="*", default=(), help="only these")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stack is stopped too
     begun = monotonic()
     tables = {}
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder, stage(Path(folder)) as on:
