@@ -214,9 +214,22 @@ def by_reader(view: type[Any], seed: int, events: int) -> Share:
     return watch.share(count, jobs=projection.view.jobs())
 
 
+def empty_postgres(port: str) -> None:
+    """Removes what an earlier round left."""
+    import psycopg
+
+    with psycopg.connect(
+        host="127.0.0.1", port=int(port), dbname="postgres", user="bench", autocommit=True
+    ) as made:
+        made.execute("DROP SCHEMA public CASCADE")
+        made.execute("CREATE SCHEMA public")
+
+
 def main() -> None:
     recorder, events, seed, *where = sys.argv[1:]
     os.environ.update(environment(recorder, *(where or [""])))
+    if recorder == "postgres":
+        empty_postgres(*where)
     gc.freeze()
     gc.set_threshold(50_000)  # as the product does
     project = by_reader if recorder == "sqlite" else by_runner
