@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -41,10 +41,14 @@ class Running:
 
 
 def cpu_s(pid: int) -> float:
-    """Of a process and all below it, those too that have ended and were waited for (Linux)."""
+    """Of a process and all below it, those too that have ended and were waited for (Linux). Raises
+    FileNotFoundError where there is no such process."""
+    below = 0.0
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(FileNotFoundError):  # it has just ended, and is counted with its parent, which is read next
+            below += cpu_s(int(child))
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(map(int, fields[11:15])) / _TICKS_PER_S + sum(cpu_s(int(child)) for child in below)
+    return sum(map(int, fields[11:15])) / _TICKS_PER_S + below
 
 
 def resident_mb(pid: int) -> float:
