@@ -28,7 +28,7 @@ from darkroom.projector.live import Live
 from darkroom.projector.projections.families import JOBS, Family
 from darkroom.projector.shelf import Shelf
 from darkroom.projector.store import Store
-from darkroom.projector.store_generations import live_generation
+from darkroom.projector.store_generations import begin, hand_over, live_generation, make_indexes
 from darkroom.projector.testing import wait_until
 from darkroom.runtime.eventlog.kafka import TRUTH, KafkaLog, TopicSpec, ensure_topics
 from darkroom.runtime.eventlog.port import Record
@@ -112,6 +112,14 @@ class Bench:
         """Those of the records that stand before the checkpoints."""
         vector = self.vector(generation)
         return [r for r in records if r.offset < vector[r.partition]]
+
+    def begun(self) -> int:
+        """A generation that lacks everything: no documents, and checkpoints at offset 0."""
+        generation = begin(self.store, JOBS)
+        make_indexes(self.store, JOBS, generation)
+        nowhere = dict.fromkeys(range(PARTITIONS), 0)
+        hand_over(self.store, JOBS, generation, self.log.topic, self.log.topic_id, nowhere)
+        return generation
 
     @contextmanager
     def traffic_on(

@@ -13,7 +13,7 @@ import pytest
 from darkroom.projector.projections.families import JOBS
 from darkroom.projector.rebuild_job import rebuild_job
 from darkroom.projector.store import Fenced
-from darkroom.projector.store_generations import alias_of, begin, hand_over, make_indexes
+from darkroom.projector.store_generations import alias_of
 from darkroom.projector.store_lease import Lease
 from darkroom.projector.switching import roll_back, switch_to
 from darkroom.projector.testing import traffic
@@ -72,10 +72,7 @@ class Scene:
     def switch(self) -> None:
         store, log = self.bench.store, self.bench.log
         with Lease(store, JOBS, self.note) as lease:
-            generation = begin(store, JOBS)
-            make_indexes(store, JOBS, generation)
-            hand_over(store, JOBS, generation, log.topic, log.topic_id, dict.fromkeys(range(3), 0))
-            switch_to(store, log, log.topic, JOBS, generation, lease)
+            switch_to(store, log, log.topic, JOBS, self.bench.begun(), lease)
 
     def roll_back(self) -> None:
         if alias_of(self.bench.store, JOBS)["kept"]:

@@ -14,18 +14,11 @@ from darkroom.projector import switching
 from darkroom.projector.projections.families import JOBS
 from darkroom.projector.rebuild_job import rebuild_job
 from darkroom.projector.store import Fenced, Store
-from darkroom.projector.store_generations import begin, hand_over, live_generation, make_indexes
+from darkroom.projector.store_generations import live_generation
 from darkroom.projector.testing import SPEC, Chain, traffic, wait_until
 from darkroom.schemas import job
 from darkroom.schemas.chain import partition_of
 from darkroom.schemas.errors import StoreUnavailable
-
-
-def build(bench) -> int:
-    generation = begin(bench.store, JOBS)
-    make_indexes(bench.store, JOBS, generation)
-    hand_over(bench.store, JOBS, generation, bench.log.topic, bench.log.topic_id, dict.fromkeys(range(3), 0))
-    return generation
 
 
 def chain_in(partition: int, seed: int) -> Chain:
@@ -54,7 +47,7 @@ def test_a_job_rebuilt_during_a_catch_up_is_not_overwritten_with_what_was_rememb
     bench.append([chain.record(job.Created(SPEC, {}, True), "a")])
     with bench.live():
         bench.wait_projected(1)
-        build(bench)
+        bench.begun()
         wait_until(waiting.is_set, "it is about to catch up")
         jobs.update_one({"_id": chain.key}, {"$set": {"event_count": 98}})  # the damage that is mended
         bench.append([chain.record(job.ExecutionStarted(1, 1, "x", 15.0), "b")])
@@ -79,7 +72,7 @@ def test_a_hold_that_begins_during_a_catch_up_holds(bench, monkeypatch):
     bench.append(records[:60])
     with bench.live():
         bench.wait_projected(60)
-        build(bench)
+        bench.begun()
         wait_until(held.is_set, "held")
         bench.append(records[60:90])
         threading.Event().wait(0.5)
@@ -134,7 +127,7 @@ def test_a_replay_that_dies_while_it_switches_does_not_stop_the_projection(bench
     bench.append(records[:60])
     with bench.live():
         bench.wait_projected(60)
-        generation = build(bench)
+        generation = bench.begun()
         argv = [sys.executable, "-c", DYING, bench.kafka, bench.log.topic, bench.mongodb, bench.name]
         died = subprocess.run([*argv, str(generation)], env={"DARKROOM_FAILPOINT": failpoint}, timeout=60)
         assert died.returncode == -signal.SIGKILL

@@ -11,9 +11,8 @@ import pytest
 from darkroom.projector.projections.families import JOBS
 from darkroom.projector.rebuild_job import rebuild_job
 from darkroom.projector.replay import Effort, Mode, Report, replay
-from darkroom.projector.store_generations import alias_of, begin, hand_over, live_generation
+from darkroom.projector.store_generations import alias_of, live_generation
 from darkroom.projector.store_lease import Lease
-from darkroom.projector.switching import switch_to
 from darkroom.projector.testing import traffic, wait_until
 
 
@@ -98,20 +97,6 @@ def test_check_and_dry_run_find_what_was_altered_by_hand_and_write_nothing(bench
     jobs.delete_one({"_id": dropped})
     assert run(bench, Mode.REPAIR).switched
     assert bench.checksums(2) == clean_fold(records)
-
-
-def test_closes_the_gap_itself_where_no_projector_does(bench, clean_fold):
-    records = traffic(17, 30, 3)
-    bench.append(records)
-    with bench.live():
-        bench.wait_projected(len(records))
-    store, log = bench.store, bench.log
-    generation = begin(store, JOBS)
-    hand_over(store, JOBS, generation, log.topic, log.topic_id, dict.fromkeys(range(3), 0))  # all is missing
-    with Lease(store, JOBS, print) as lease:
-        switch_to(store, log, log.topic, JOBS, generation, lease)
-    assert live_generation(store, JOBS) == generation
-    assert bench.checksums(generation) == clean_fold(records)
 
 
 def test_only_one_replay_at_a_time(bench, monkeypatch):

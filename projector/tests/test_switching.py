@@ -1,24 +1,13 @@
 """Switching generations: gaps are closed, nobody is left behind, and the way back is open."""
 
-import threading
-from contextlib import contextmanager
-
 import pytest
 
 from darkroom.projector import switching
 from darkroom.projector.projections.families import JOBS
-from darkroom.projector.store_generations import alias_of, begin, hand_over, live_generation, make_indexes, prune
+from darkroom.projector.store_generations import alias_of, live_generation, prune
 from darkroom.projector.store_lease import Lease
 from darkroom.projector.switching import roll_back, switch_to
 from darkroom.projector.testing import traffic, wait_until
-
-
-def build(bench, at: int = 0) -> int:
-    """A generation that lacks everything: empty documents at offset 0 in all partitions."""
-    generation = begin(bench.store, JOBS)
-    make_indexes(bench.store, JOBS, generation)
-    hand_over(bench.store, JOBS, generation, bench.log.topic, bench.log.topic_id, dict.fromkeys(range(3), at))
-    return generation
 
 
 def switch(bench, generation: int) -> None:
@@ -26,34 +15,12 @@ def switch(bench, generation: int) -> None:
         switch_to(bench.store, bench.log, bench.log.topic, JOBS, generation, lease)
 
 
-@contextmanager
-def traffic_on(bench, records):
-    """Appends the records while the block runs, the rest at its end."""
-    left, stop = iter(range(0, len(records), 5)), threading.Event()
-
-    def go_on() -> None:
-        for start in left:
-            bench.append(records[start : start + 5])
-            if stop.wait(0.005):
-                return
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        for start in left:
-            bench.append(records[start : start + 5])
-
-
 def test_closes_the_gap_itself_where_no_projector_does(bench, clean_fold):
     records = traffic(17, 30, 3)
     bench.append(records)
     with bench.live():
         bench.wait_projected(len(records))
-    generation = build(bench)
+    generation = bench.begun()
     switch(bench, generation)
     assert live_generation(bench.store, JOBS) == generation
     assert bench.checksums(generation) == clean_fold(records)
@@ -66,8 +33,8 @@ def test_switches_and_goes_back_under_traffic(bench, clean_fold, monkeypatch):
     bench.append(records[:200])
     with bench.live() as live:
         bench.wait_projected(200)
-        with traffic_on(bench, records[200:]):
-            generation = build(bench)
+        with bench.traffic_on(records[200:], pause_s=0.005):
+            generation = bench.begun()
             switch(bench, generation)
             assert alias_of(bench.store, JOBS)["kept"] == [1]
             assert roll_back(bench.store, bench.log, bench.log.topic, JOBS) == 1
@@ -103,7 +70,7 @@ def test_a_generation_of_other_folds_is_not_carried_and_not_gone_back_to(bench, 
     bench.append(records[:40])
     with bench.live():
         bench.wait_projected(40)
-    generation = build(bench)
+    generation = bench.begun()
     switch(bench, generation)
     bench.store.checkpoints.update_many({"generation": 1}, {"$set": {"folds": "of another version"}})
     bench.store.generations.update_one({"_id": "jobs"}, {"$set": {"fold_versions.1.jobs": 0}})

@@ -13,9 +13,9 @@ from darkroom.projector.replaying.crew import Crew, Effort, Target
 from darkroom.projector.replaying.develop import develop
 from darkroom.projector.replaying.progress import Tell
 from darkroom.projector.store import Store
-from darkroom.projector.store_generations import make_collections, make_indexes
+from darkroom.projector.store_generations import FIRST, make_collections, make_indexes
 from darkroom.projector.store_lease import Lease
-from darkroom.projector.store_past import GENERATION, drop_past, finish_past, jobs_by_status
+from darkroom.projector.store_past import drop_past, finish_past, jobs_by_status
 from darkroom.runtime.eventlog.port import EventLog
 
 
@@ -42,11 +42,11 @@ def build_past(
     with _lease(store, past, say) as lease:
         drop_past(past)
         for family, (topic, log) in topics.items():
-            make_collections(past, family, GENERATION)
+            make_collections(past, family, FIRST)
             with ExitStack() as opened:
                 crew = opened.enter_context(Crew(log, topic, family, vectors[family.name], effort))
-                develop(crew, Target(past, GENERATION), effort.per_s_max, None, lease.check, tell)
-            make_indexes(past, family, GENERATION)
+                develop(crew, Target(past, FIRST), effort.per_s_max, None, lease.check, tell)
+            make_indexes(past, family, FIRST)
         lease.check()
         built = {family: (topic, log.topic_id, vectors[family.name]) for family, (topic, log) in topics.items()}
         finish_past(past, built)

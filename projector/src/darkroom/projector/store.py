@@ -61,7 +61,6 @@ class Progress:
     """
 
     live: int
-    topic_ids: frozenset[str]
     next: Mapping[int, int]
     own: Mapping[int, int]
     held: bool
@@ -129,11 +128,6 @@ class Store:
         with unavailable(), self.client.start_session() as session:
             yield session
 
-    def ping(self) -> None:
-        """Raises StoreUnavailable if MongoDB does not answer."""
-        with unavailable():
-            self.client.admin.command("ping")
-
     def progress(
         self, family: Family, topic: str, partitions: Collection[int], session: ClientSession | None = None
     ) -> dict[int, Progress]:
@@ -181,14 +175,7 @@ class Store:
         A crash before 3 leaves nothing; after 3 the successor starts behind this batch.
         """
         first: Changes | None = None
-        with (
-            unavailable(),
-            session.start_transaction(
-                read_concern=ReadConcern("snapshot"),
-                write_concern=WriteConcern("majority"),
-                max_commit_time_ms=_COMMIT_TIMEOUT_MS,
-            ),
-        ):
+        with transaction(session, _COMMIT_TIMEOUT_MS):
             self._move(session, family, work)
             for generation in work.generations:
                 loading = _Loading(self, session, generation, remembered)
@@ -206,7 +193,7 @@ class Store:
     def touch(self, family: Family, topic: str, ends: Mapping[int, tuple[int, Seen]]) -> None:
         """Notes the end offsets that were seen, by partition with the position at which they were. It changes
         nothing where somebody else has moved on, and never takes back a later end."""
-        ours: Document = {**_of(family, topic), "folds": folds_of(family)}
+        ours: Document = {"family": family.name, "topic": topic, "folds": folds_of(family)}
         changes: list[Any] = [
             UpdateMany(
                 {**ours, "partition": partition, "next": next_offset, "end_seen": {"$lte": seen.end}},
@@ -223,8 +210,7 @@ class Store:
         """How many records of a partition no fold of a generation could read."""
         target = self.database[collection(QUARANTINES[family.name], generation)]
         with unavailable():
-            of_partition = {"$gte": f"{topic}:p{partition}:", "$lt": f"{topic}:p{partition};"}
-            return target.count_documents({"_id": of_partition})
+            return target.count_documents({"_id": under(f"{topic}:p{partition}")})
 
     def take_over(self, session: ClientSession, family: Family, topic: str, partitions: Collection[int]) -> None:
         """Ends the open transactions of those who had these partitions before, with the same folds. MongoDB would
@@ -242,8 +228,12 @@ class Store:
                 )
                 if before is not None and before["session"] != mine:
                     former.add(before["session"])
-            if former:
-                self.client.admin.command("killSessions", [{"id": id} for id in former])
+            self.end_sessions(former)
+
+    def end_sessions(self, sessions: Collection[Any]) -> None:
+        """Ends these sessions, by their ids, and the transactions that they have open."""
+        if sessions:
+            self.client.admin.command("killSessions", [{"id": id} for id in sessions])
 
     def _move(self, session: ClientSession, family: Family, work: Work) -> None:
         known = [
@@ -305,6 +295,25 @@ class _Loading:
 
 
 @contextmanager
+def transaction(session: ClientSession, commit_timeout_ms: int | None = None) -> Iterator[None]:
+    """One transaction of a snapshot, acknowledged by a majority. Raises Fenced, StoreUnavailable."""
+    with (
+        unavailable(),
+        session.start_transaction(
+            read_concern=ReadConcern("snapshot"),
+            write_concern=WriteConcern("majority"),
+            max_commit_time_ms=commit_timeout_ms,
+        ),
+    ):
+        yield
+
+
+def under(prefix: str) -> Document:
+    """The ids "<prefix>:…", as a range."""
+    return {"$gte": f"{prefix}:", "$lt": f"{prefix};"}  # ";" follows ":"
+
+
+@contextmanager
 def unavailable() -> Iterator[None]:
     """MongoDB's errors as StoreUnavailable, and as Fenced where another transaction was in the way."""
     try:
@@ -326,10 +335,6 @@ def _said(error: PyMongoError) -> str:
     return f"MongoDB: {type(error).__name__}: {str(error)[:300]}"
 
 
-def _of(family: Family, topic: str) -> Document:
-    return {"family": family.name, "topic": topic}
-
-
 def _append(id: str, entries: list[Document]) -> UpdateOne:
     return UpdateOne(
         {"_id": id}, {"$push": {"entries": {"$each": entries}}, "$set": {"last": entries[-1]["offset"]}}
@@ -347,7 +352,6 @@ def _progress(family: Family, live: int, partition: int, checkpoints: list[Docum
     ours = folds_of(family)
     return Progress(
         live=live,
-        topic_ids=frozenset(c["topic_id"] for c in checkpoints),
         next=following,
         own={c["generation"]: c["era"] for c in checkpoints if c["folds"] == ours},
         held=any(c["held"] for c in checkpoints if c["folds"] == ours),

@@ -1,23 +1,22 @@
 """Generations of a family's read models: made, handed over to the live loop, held, switched to, dropped."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pymongo.client_session import ClientSession
 from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailure
-from pymongo.read_concern import ReadConcern
-from pymongo.write_concern import WriteConcern
 
 from darkroom.projector.projections.families import Family
-from darkroom.projector.store import PROJECTORS, Fenced, Store, folds_of, unavailable
+from darkroom.projector.store import PROJECTORS, Fenced, Store, folds_of, transaction, unavailable
 from darkroom.runtime import failpoints
 from darkroom.schemas.views import FOLD_VERSIONS, GENERATIONS, INDEXES, checkpoint_id, collection
 
 _log = logging.getLogger("darkroom.projector")
 Document = dict[str, Any]
+FIRST = 1
+"""The generation that a database begins with."""
 _NAMESPACE_EXISTS = 48
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEXT_ERA: list[Document] = [{"$set": {"era": {"$add": ["$era", 1]}}}]
@@ -29,9 +28,7 @@ def ensure(store: Store, family: Family, topic: str, topic_id: str, partitions: 
     Raises ValueError, with a sentence that says what to do, if documents stand there without a checkpoint.
     """
     with unavailable():
-        versions = {"1": versions_of(family)}
-        new = {"_id": family.name, "live": 1, "kept": [], "building": None, "fold_versions": versions}
-        _insert_if_missing(store, GENERATIONS, new)
+        _insert_if_missing(store, GENERATIONS, first_alias(family))
         _make_collection(store, PROJECTORS)
         store.checkpoints.create_index([("family", 1), ("topic", 1), ("partition", 1)])
         live = live_generation(store, family)
@@ -46,7 +43,7 @@ def ensure(store: Store, family: Family, topic: str, topic_id: str, partitions: 
                     f"collection {name} holds documents, but there is no checkpoint that says how far they go: "
                     f"drop the database {store.database.name} (all of it is made again from the log)"
                 )
-    with _transaction(store) as session:
+    with store.session() as session, transaction(session):
         if store.checkpoints.find_one({"family": family.name}, session=session) is None:  # nobody was quicker
             found = checkpoints_at(family, live, topic, topic_id, dict.fromkeys(range(partitions), 0))
             store.checkpoints.insert_many(found, session=session)
@@ -102,6 +99,17 @@ def versions_of(family: Family) -> dict[str, int]:
     return {read_model: FOLD_VERSIONS[read_model] for read_model in family.read_models}
 
 
+def first_alias(family: Family) -> Document:
+    """The alias document (views.Generation) of a family whose only generation is FIRST, made by this code."""
+    return {
+        "_id": family.name,
+        "live": FIRST,
+        "kept": [],
+        "building": None,
+        "fold_versions": {str(FIRST): versions_of(family)},
+    }
+
+
 def outdated(store: Store, family: Family) -> list[str]:
     """The read models whose live generation was folded by another version of the fold than this code's."""
     alias = alias_of(store, family)
@@ -132,7 +140,7 @@ def hand_over(
 ) -> None:
     """Gives a finished generation its checkpoints: from now on the live loop of its folds carries it. The era
     changes for all, so that this loop hears of it."""
-    with _transaction(store) as session:
+    with store.session() as session, transaction(session):
         store.checkpoints.insert_many(checkpoints_at(family, generation, topic, topic_id, vector), session=session)
     with unavailable():  # not in the transaction, which would fail wherever a projection is under way
         store.checkpoints.update_many({"family": family.name}, _NEXT_ERA)
@@ -157,13 +165,12 @@ def make_live(
     session: ClientSession,
     family: Family,
     generation: int,
-    keep: Collection[int],
     linger_s: float,
     ahead: bool = False,
 ) -> bool:
     """Makes `generation` the live one if all its partitions stand where those of the live one stand (or `ahead` of
-    them, where that is allowed); False if not yet. The former live generation is kept, and so are those of `keep`;
-    others are no longer carried.
+    them, where that is allowed); False if not yet. The former live generation is kept; others are no longer
+    carried.
 
     One transaction: it compares all checkpoints, begins a new era (so that a projection under way, which may not
     know of the new generation, conflicts with it and is decided again), and compares-and-sets the alias. Two of the
@@ -171,10 +178,7 @@ def make_live(
     where they are for `linger_s`, until no reader reads the former one any more (see views.ALIAS_AGE_S_MAX).
     Raises Fenced, StoreUnavailable.
     """
-    with (
-        unavailable(),
-        session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")),
-    ):
+    with transaction(session):
         alias = store.generations.find_one({"_id": family.name}, session=session)
         assert alias is not None
         live = alias["live"]
@@ -185,8 +189,7 @@ def make_live(
             if new < old or (new > old and not ahead):
                 session.abort_transaction()
                 return False
-        kept = sorted({live, *keep} & {c["generation"] for c in found} - {generation})
-        others: Document = {"family": family.name, "generation": {"$nin": [generation, *kept]}}
+        others: Document = {"family": family.name, "generation": {"$nin": [generation, live]}}
         store.checkpoints.delete_many(others, session=session)
         together = len({c["folds"] for c in found if c["generation"] in (generation, live)}) == 1
         held: list[Document] = [{"$unset": "held_until"}] if together else _held_for(linger_s)
@@ -195,7 +198,7 @@ def make_live(
         failpoints.reach("switch-before-alias")
         changed = store.generations.update_one(
             {"_id": family.name, "live": live},
-            {"$set": {"live": generation, "kept": kept, "building": building}},
+            {"$set": {"live": generation, "kept": [live], "building": building}},
             session=session,
         )
         if changed.matched_count != 1:
@@ -230,7 +233,8 @@ def prune(store: Store, family: Family) -> list[int]:
 
 def drop(store: Store, family: Family, generations: Collection[int]) -> None:
     """Removes the checkpoints (so that nobody carries them), then the collections. Never the live generation."""
-    doomed = [g for g in generations if g != live_generation(store, family)]
+    live = live_generation(store, family)
+    doomed = [g for g in generations if g != live]
     with unavailable():
         store.checkpoints.delete_many({"family": family.name, "generation": {"$in": doomed}})
         for generation in doomed:
@@ -272,16 +276,6 @@ def checkpoints_at(
         }
         for partition, offset in sorted(vector.items())
     ]
-
-
-@contextmanager
-def _transaction(store: Store) -> Iterator[ClientSession]:
-    with (
-        store.session() as session,
-        unavailable(),
-        session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")),
-    ):
-        yield session
 
 
 def _held_for(seconds: float) -> list[Document]:

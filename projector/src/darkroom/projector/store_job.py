@@ -2,11 +2,8 @@
 
 from typing import Any
 
-from pymongo.read_concern import ReadConcern
-from pymongo.write_concern import WriteConcern
-
 from darkroom.projector.projections.families import JOBS
-from darkroom.projector.store import Fenced, Progress, Session, Store, unavailable
+from darkroom.projector.store import Fenced, Progress, Session, Store, transaction, under
 from darkroom.schemas.views import checkpoint_id, collection
 
 
@@ -22,10 +19,7 @@ def put_job(
     """One transaction, and only if the checkpoints still stand where the documents were folded to. It begins a new
     era of the partition: a projection under way conflicts with it, and a projector forgets what it remembers of
     the documents. Raises Fenced, StoreUnavailable."""
-    with (
-        unavailable(),
-        session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")),
-    ):
+    with transaction(session):
         known = [{"_id": checkpoint_id(JOBS.name, g, partition), "era": era} for g, era in progress.carried.items()]
         standing: dict[str, Any] = {"$or": known, "topic": topic, "next": progress.start}
         if store.checkpoints.update_many(standing, {"$inc": {"era": 1}}, session=session).matched_count != len(
@@ -35,7 +29,6 @@ def put_job(
         for generation in progress.carried:
             for read_model, rebuilt in documents.items():
                 target = store.database[collection(read_model, generation)]
-                of_job = job if read_model == "jobs" else {"$gte": f"{job}:", "$lt": f"{job};"}  # ";" follows ":"
-                target.delete_many({"_id": of_job}, session=session)
+                target.delete_many({"_id": job if read_model == "jobs" else under(job)}, session=session)
                 if rebuilt:
                     target.insert_many(rebuilt, session=session)

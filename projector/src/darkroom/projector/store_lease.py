@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from pymongo import MongoClient, ReturnDocument
+from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from darkroom.projector.projections.families import Family
@@ -24,23 +24,23 @@ def end_dead_replay(store: Store, family: Family) -> None:
     with unavailable():
         alive = {"_id": family.name, "$expr": {"$gt": ["$until", "$$NOW"]}}
         if store.database[_COLLECTION].find_one(alive) is None:
-            _kill(store.client, store.database[PROJECTORS].find_one_and_delete({"_id": _note_of(family)}))
+            _end_noted(store, store.database[PROJECTORS].find_one_and_delete({"_id": _note_of(family)}))
 
 
 def _note_of(family: Family) -> str:
     return f"replay:{family.name}"
 
 
-def _kill(client: MongoClient[Any], note: Mapping[str, Any] | None) -> None:
+def _end_noted(store: Store, note: Mapping[str, Any] | None) -> None:
     if note is not None:
-        client.admin.command("killSessions", [{"id": note["session"]}])
+        store.end_sessions([note["session"]])
 
 
 class Lease:
     """Use it with `with`. Raises ValueError if another replay holds it and goes on holding it."""
 
     def __init__(self, store: Store, family: Family, on_wait: Callable[[str], None]) -> None:
-        self._client, self._replays = store.client, store.database[_COLLECTION]
+        self._store, self._replays = store, store.database[_COLLECTION]
         self._projectors = store.database[PROJECTORS]
         self._family = family
         self._on_wait = on_wait
@@ -80,7 +80,7 @@ class Lease:
             end = self._projectors.find_one_and_replace(
                 {"_id": _note_of(self._family)}, {"session": session.session_id["id"]}, upsert=True
             )
-            _kill(self._client, end)
+            _end_noted(self._store, end)
 
     def check(self) -> None:
         """Raises StoreUnavailable if the lease may be somebody else's by now."""

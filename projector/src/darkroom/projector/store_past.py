@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 
 from darkroom.projector.projections.families import JOBS, Family
 from darkroom.projector.store import Store, unavailable
-from darkroom.projector.store_generations import checkpoints_at, versions_of
+from darkroom.projector.store_generations import FIRST, checkpoints_at, first_alias
 from darkroom.schemas.views import collection
 
-GENERATION = 1
 _MARK = "_as_of_"
 _DATABASE_CHARACTERS_MAX = 28
 """MongoDB takes names of up to 63 bytes, and a moment's name has up to 28."""
@@ -42,26 +41,15 @@ def finish_past(past: Store, built: Mapping[Family, tuple[str, str, Mapping[int,
     now = datetime.now(UTC)
     with unavailable():
         for family, (topic, topic_id, vector) in built.items():
-            checkpoints = checkpoints_at(family, GENERATION, topic, topic_id, vector)
+            checkpoints = checkpoints_at(family, FIRST, topic, topic_id, vector)
             past.checkpoints.insert_many([c | {"end_seen_at": now} for c in checkpoints])
-        past.generations.insert_many(
-            [
-                {
-                    "_id": family.name,
-                    "live": GENERATION,
-                    "kept": [],
-                    "building": None,
-                    "fold_versions": {str(GENERATION): versions_of(family)},
-                }
-                for family in built
-            ]
-        )
+        past.generations.insert_many([first_alias(family) for family in built])
 
 
 def jobs_by_status(past: Store) -> dict[str, int]:
     """How many jobs there were, by status. Raises StoreUnavailable."""
     with unavailable():
-        jobs = past.database[collection(JOBS.name, GENERATION)]
+        jobs = past.database[collection(JOBS.name, FIRST)]
         return {f["_id"]: f["jobs"] for f in jobs.aggregate([{"$group": {"_id": "$status", "jobs": {"$sum": 1}}}])}
 
 

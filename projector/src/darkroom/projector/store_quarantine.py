@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from darkroom.projector.projections.families import Family
-from darkroom.projector.store import Store, unavailable
+from darkroom.projector.store import Store, unavailable, under
 from darkroom.projector.store_generations import live_generation
 from darkroom.schemas.views import FAMILIES, QUARANTINES, collection
 
@@ -47,7 +47,7 @@ def one(store: Store, family: Family, id: str) -> Document | None:
 
 def of_partition(store: Store, family: Family, topic: str, partition: int) -> Iterator[Document]:
     """Those of one partition, without values and headers. Raises Fenced, StoreUnavailable."""
-    here = {"_id": {"$gte": f"{topic}:p{partition}:", "$lt": f"{topic}:p{partition};"}}  # ";" follows ":"
+    here = {"_id": under(f"{topic}:p{partition}")}
     with unavailable():
         yield from _of(store, family).find(here, {"value": 0, "headers": 0})
 

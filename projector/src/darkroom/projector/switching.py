@@ -161,7 +161,7 @@ def _held_switch(pair: _Pair, session: Session) -> bool:
     try:
         while monotonic() < until:
             pair.close(session)
-            if make_live(store, session, family, pair.generation, (), _LINGER_S, ahead=alone):
+            if make_live(store, session, family, pair.generation, _LINGER_S, ahead=alone):
                 return True
             if alone:
                 break
